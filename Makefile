@@ -1,0 +1,60 @@
+# make demo: set up and build a corpus from source code on this machine.   make test: set up and run every test.
+# Needs Python 3.11 or newer, git and make. Choose another interpreter with `make demo PYTHON=/path/to/python`.
+
+.DELETE_ON_ERROR:
+.PHONY: demo test check docs reference bench clean
+
+VENV := .venv
+BIN := $(VENV)/bin
+IS_USABLE := import sys, venv, ensurepip; raise SystemExit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3; do \
+	"$$p" -c '$(IS_USABLE)' >/dev/null 2>&1 && { command -v "$$p"; break; }; done)
+
+# A second `make` installs nothing: a stamp is newer than what it was made from.
+INSTALLED := $(VENV)/.installed
+INSTALLED_DEV := $(VENV)/.installed-dev
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
+
+demo: $(INSTALLED)
+	$(BIN)/starsmith build recipes/quickstart.toml
+
+test: check docs
+	$(BIN)/python -m pytest -n 2
+
+check: $(INSTALLED_DEV)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy --strict src
+
+docs: $(INSTALLED_DEV)
+	$(BIN)/sphinx-build -W -n --keep-going -q -b html docs build/docs
+	@echo "docs: build/docs/index.html"
+
+# Rewrites the pages of docs/reference from the code; a test compares them.
+reference: $(INSTALLED_DEV)
+	$(BIN)/python -m starsmith.reference docs/reference
+
+# Each program prints its figures beside a peer's from the same run; benchmarks/README.md keeps the results.
+bench: $(INSTALLED_DEV)
+	for program in benchmarks/[a-z]*.py; do echo "== $$program"; $(BIN)/python "$$program" || exit 1; done
+
+clean:
+	rm -rf $(VENV) build dist src/starsmith.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find src tests benchmarks docs -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@"$(PYTHON)" -c '$(IS_USABLE)' 2>/dev/null || { \
+		echo "Starsmith needs Python 3.11 or newer with its venv module (Debian: apt install python3-venv)." >&2; \
+		echo "None was found; name one with: make $(MAKECMDGOALS) PYTHON=/path/to/python" >&2; exit 1; }
+	@echo "Creating $(VENV) with $(PYTHON)"
+	@"$(PYTHON)" -m venv $(VENV)
+
+$(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing Starsmith into $(VENV) (the first time takes a minute or two)"
+	@$(PIP) install --constraint constraints.txt --editable .
+	@touch $@
+
+$(INSTALLED_DEV): pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing Starsmith and the tools for its tests into $(VENV) (the first time takes a minute or two)"
+	@$(PIP) install --constraint constraints.txt --editable '.[dev]'
+	@touch $@ $(INSTALLED)
