@@ -44,7 +44,7 @@ class Colour(enum.StrEnum):
     RED = "red"
 
 
-Pair = collections.namedtuple("Pair", "a b")  # noqa: PYI024
+Pair = collections.namedtuple("Pair", "a b")
 
 
 def reordered(value: Any) -> Any:

@@ -81,7 +81,9 @@ class LicenceSettings:
     headers: bool = setting(True, "Let a licence stated inside a file decide for that file.")
     manifests: bool = setting(True, "Read licence fields of package manifests.")
     readmes: bool = setting(False, "Treat readme, about, notice and the like as licence files (1.4: yes).")
-    min_score: float = setting(75.0, "Least share of a licence's text that must be found, in percent.", least=1, most=100)
+    min_score: float = setting(
+        75.0, "Least share of a licence's text that must be found, in percent.", least=1, most=100
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,7 +93,9 @@ class FilterSettings:
     max_lines: int = setting(100_000, "2.1: drop above this many lines.", least=1)
     max_mean_line: float = setting(100.0, "2.2: drop above this mean line length, in characters.", least=1)
     max_line: int = setting(1_000, "2.2: drop if one line is longer.", least=1)
-    max_line_text_like: int = setting(100_000, "2.2: the limit for HTML, JSON, Markdown and other long-lined languages.")
+    max_line_text_like: int = setting(
+        100_000, "2.2: the limit for HTML, JSON, Markdown and other long-lined languages.", least=1
+    )
     min_alpha: float = setting(0.25, "2.4: least share of letters.", least=0, most=1)
     max_encoded_run: int = setting(1_024, "2.5: drop if one run of encoded data is longer, in characters.", least=0)
     max_encoded_fraction: float = setting(0.5, "2.5: drop above this share of encoded data.", least=0, most=1)
@@ -101,7 +105,8 @@ class FilterSettings:
     inspection: bool = setting(True, "2.9: drop the (language, extension) pairs that visual inspection excluded.")
     unknown_language: str = setting("drop", "What happens where no language was recognised.", choices=("drop", "keep"))
     hex_spaces: bool = setting(
-        False, "2.5: let spaces follow the comma in hexadecimal tables (`0x00, 0x01`), which the paper's pattern misses."
+        False,
+        "2.5: let spaces follow the comma in hexadecimal tables (`0x00, 0x01`), which the paper's pattern misses.",
     )
 
 
@@ -122,7 +127,9 @@ class ExactDuplicateSettings:
 class NearDuplicateSettings:
     """MinHash candidates and their verification (section 4)."""
 
-    threshold: float = setting(0.7, "Least Jaccard similarity to the winner at which a document is dropped.", least=0.01, most=1)
+    threshold: float = setting(
+        0.7, "Least Jaccard similarity to the winner at which a document is dropped.", least=0.01, most=1
+    )
     ngram: int = setting(5, "Tokens in a shingle.", least=1, most=64)
     tokens: str = setting(
         "words",
@@ -130,13 +137,17 @@ class NearDuplicateSettings:
         choices=("words", "paper"),
     )
     permutations: int = setting(256, "Hash functions of a signature.", least=16, most=4096)
-    recall: float = setting(0.999, "Least probability of finding a pair at `recall_at`; sets the band layout.", least=0.5, most=1)
+    recall: float = setting(
+        0.999, "Least probability of finding a pair at `recall_at`; sets the band layout.", least=0.5, most=1
+    )
     recall_at: float = setting(0.8, "Similarity for which `recall` is promised.", least=0.05, most=1)
     bands: int = setting(0, "Bands (0: the layout follows from `recall`). The paper: 25.", least=0)
     rows: int = setting(0, "Rows of a band (0: follows from `recall`). The paper: 10.", least=0)
-    verify: bool = setting(True, "Drop only what is at least `threshold` similar to the winner itself, by exact Jaccard.")
+    verify: bool = setting(
+        True, "Drop only what is at least `threshold` similar to the winner itself, by exact Jaccard."
+    )
     across_languages: bool = setting(False, "Compare documents of different languages too.")
-    seed: int = setting(42, "Seed of the hash functions.")
+    seed: int = setting(42, "Seed of the hash functions.", least=0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
