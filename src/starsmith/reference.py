@@ -7,6 +7,7 @@ the schemas and the settings' own documentation.
 
 import argparse
 import ast
+import dataclasses
 import importlib
 import inspect
 import sys
@@ -14,14 +15,23 @@ from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pyarrow as pa
 
 from starsmith import cli
+from starsmith.recipe import PROFILES, TABLES, profile_values
+from starsmith.settings_reader import default_of, limits
+from starsmith.toml_text import toml_value
 from starsmith.verdict import REASONS
 
-SCHEMA_MODULES = ("starsmith.document",)
-"""Modules whose Arrow schemas the reference shows, in this order."""
+SCHEMA_MODULES = {
+    "starsmith.release": "The release, and the rows it is made from",
+    "starsmith.ledger": "Verdicts",
+    "starsmith.document": "What is collected and measured",
+    "starsmith.decide": "What decisions are made on",
+}
+"""Modules whose Arrow schemas the reference shows, in this order, under these titles."""
 
 _GENERATED = "<!-- Generated from the code by `make reference`; change the code, not this page. -->\n"
 
@@ -29,6 +39,13 @@ _ABOUT_REASONS = """\
 Every document of a build has exactly one verdict: kept, or dropped for one of these reasons. Where several stages would
 have dropped it, the first in the profile's order gives the reason; what the others measured stays visible in
 `starsmith why`.
+"""
+
+_ABOUT_RECIPES = """\
+A recipe is one TOML file. Every key may be left out but for one `[[source]]`; a key that is set overrides the profile.
+An unknown key, a wrong type or an impossible value ends the build before it begins. Paths are relative to the recipe,
+`~` is the home folder, and a path or URI with a credential in it is refused. Numbers such as 1.4 are sections of the
+data description of The Stack v2.
 """
 
 _AREAS = {
@@ -109,18 +126,22 @@ def schemas_reference() -> str:
     """Return the page of row types, in Markdown: every Arrow schema with the words that stand below it in the code."""
     lines = [_GENERATED, "# Schemas\n"]
     lines += ["Tables are Parquet files in the workspace. Ids are 20 bytes; times are microseconds since 1970 UTC.\n"]
-    for name in SCHEMA_MODULES:
+    for name, title in SCHEMA_MODULES.items():
         module = importlib.import_module(name)
         words = _attribute_docstrings(module)
-        for title, schema in _schemas(module):
-            lines += [f"## {title}\n", f"{words.get(title, '')}\n", *_columns(schema)]
+        lines += [f"## {title}\n"]
+        for schema_name in _assigned(module):
+            schema = getattr(module, schema_name)
+            if isinstance(schema, pa.Schema) and not schema_name.startswith("_"):
+                lines += [f"### {schema_name}\n", f"{words.get(schema_name, '')}\n", *_columns(schema)]
     return _page(lines)
 
 
-def _schemas(module: ModuleType) -> Iterator[tuple[str, pa.Schema]]:
-    for name, value in vars(module).items():
-        if isinstance(value, pa.Schema) and not name.startswith("_"):
-            yield name, value
+def _assigned(module: ModuleType) -> list[str]:
+    """Return the names assigned at the top level of a module, in their order; what it imports is not among them."""
+    statements = ast.parse(inspect.getsource(module)).body
+    targets = [target for s in statements if isinstance(s, ast.Assign) for target in s.targets]
+    return [target.id for target in targets if isinstance(target, ast.Name)]
 
 
 def _columns(schema: pa.Schema) -> Iterator[str]:
@@ -143,6 +164,26 @@ def _attribute_docstrings(module: ModuleType) -> dict[str, str]:
     return found
 
 
+def recipe_reference() -> str:
+    """Return the page of recipe keys, in Markdown: default, value in other profiles, limits and meaning of each."""
+    lines = [_GENERATED, "# Recipe keys\n", _ABOUT_RECIPES, "## Profiles\n"]
+    lines += ["| profile | rules | order of decisions |\n|---|---|---|"]
+    lines += [f"| `{name}` | {_cell(each.doc)} | {' → '.join(each.order)} |" for name, each in PROFILES.items()]
+    for table, settings in TABLES.items():
+        title = f"`{table if table.startswith('[') else f'[{table}]'}`" if table else "Top of the file"
+        lines += ["", f"## {title}\n", f"{inspect.getdoc(settings)}\n"]
+        lines += ["| key | default | other profiles | can be | meaning |\n|---|---|---|---|---|"]
+        lines += [_recipe_key(table, key) for key in dataclasses.fields(settings)]
+    return _page(lines)
+
+
+def _recipe_key(table: str, key: dataclasses.Field[Any]) -> str:
+    others = [f"`{name}`: `{toml_value(value)}`" for name, value in profile_values(table, key.name).items()]
+    note = " Changes no byte of the result." if key.metadata["resource"] else ""
+    cells = [f"`{key.name}`", f"`{toml_value(default_of(key))}`", ", ".join(others), limits(key)]
+    return f"| {' | '.join(cells)} | {_cell(key.metadata['doc'])}{note} |"
+
+
 def _cell(text: str) -> str:
     return " ".join(text.replace("|", "\\|").split())
 
@@ -156,6 +197,7 @@ def pages() -> dict[str, str]:
     return {
         "cli.md": cli_reference(cli.parser()),
         "reasons.md": reasons_reference(),
+        "recipe.md": recipe_reference(),
         "schemas.md": schemas_reference(),
     }
 
