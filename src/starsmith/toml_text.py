@@ -12,6 +12,7 @@ from typing import Final
 from starsmith.errors import StarsmithError
 
 Scalar = bool | int | float | str
+_GROUPED: Final = 10_000
 KeyPath = tuple[str | int, ...]
 """Where a key stands from the top of the file: table names, keys, and positions (from 0) in arrays."""
 
@@ -44,8 +45,8 @@ def key_lines(text: str) -> dict[KeyPath, int]:
 def toml_value(value: Scalar) -> str:
     """Return a value as TOML source. Raises StarsmithError for text that is not Unicode, such as an odd file name.
 
-    >>> toml_value(True), toml_value(0.5), toml_value('say "hi"')
-    ('true', '0.5', '"say \\\\"hi\\\\""')
+    >>> toml_value(True), toml_value(100_000), toml_value('say "hi"')
+    ('true', '100_000', '"say \\\\"hi\\\\""')
     """
     if isinstance(value, bool):
         return "true" if value else "false"
@@ -54,6 +55,8 @@ def toml_value(value: Scalar) -> str:
             raise StarsmithError(f"{value!r} cannot be written to a TOML file: it is not Unicode text.")
         # JSON's escapes are TOML's, but for the delete character, which TOML wants escaped and JSON does not.
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    if isinstance(value, int) and abs(value) >= _GROUPED:
+        return f"{value:_}"
     return repr(value)
 
 

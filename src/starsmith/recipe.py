@@ -1,0 +1,293 @@
+"""Recipes: one TOML file says what goes into a corpus, and nothing in it is silently ignored or guessed.
+
+A recipe names a profile, sources and what is set otherwise. `stack-v2` follows the paper, its faults too where they
+can be reproduced; `stack-v2-fixed`, the default, mends them by named settings, so that a user can say exactly which
+rule was used. The order of the decision stages belongs to the profile (section 4 of the paper's data description).
+
+This module reads no source and opens no workspace; whether a path exists is for those who open it.
+"""
+
+import dataclasses
+import textwrap
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from starsmith.errors import StarsmithError
+from starsmith.settings import (
+    CollectSettings,
+    ExactDuplicateSettings,
+    FilterSettings,
+    LanguageSettings,
+    LicenceSettings,
+    NearDuplicateSettings,
+    ReleaseSettings,
+    ShardSettings,
+    SourceSettings,
+    setting,
+)
+from starsmith.settings_reader import SettingsReader, default_of, keys_of, limits
+from starsmith.toml_text import KeyPath, Scalar, toml_value
+
+DEFAULT_PROFILE: Final = "stack-v2-fixed"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Profile:
+    """A named set of rules: the order of the decision stages, and the settings that differ from the default's."""
+
+    doc: str
+    order: tuple[str, ...]
+    overrides: Mapping[str, Mapping[str, Scalar]]
+
+
+PROFILES: Final[dict[str, Profile]] = {
+    DEFAULT_PROFILE: Profile(
+        doc="The paper's method with its faults mended; filters come before near-duplicates, so that the copy "
+        "that is kept is always one that may be released.",
+        order=("errors", "repository", "licence", "filters", "exact", "near"),
+        overrides={},
+    ),
+    "stack-v2": Profile(
+        doc="The paper's method as it was, its faults too; near-duplicates are removed before the filters.",
+        order=("errors", "repository", "exact", "licence", "near", "filters"),
+        overrides={
+            "language": {"name": "first"},
+            "licence": {
+                "no_licence": "keep",
+                "propagation": "union",
+                "expressions": False,
+                "headers": False,
+                "manifests": False,
+                "readmes": True,
+            },
+            "exact_duplicates": {"conflict": "any_permissive"},
+            "near_duplicates": {"tokens": "paper", "permutations": 250, "bands": 25, "rows": 10, "verify": False},
+        },
+    ),
+}
+
+SECTIONS: Final[dict[str, type]] = {
+    "shards": ShardSettings,
+    "collect": CollectSettings,
+    "language": LanguageSettings,
+    "licence": LicenceSettings,
+    "filters": FilterSettings,
+    "exact_duplicates": ExactDuplicateSettings,
+    "near_duplicates": NearDuplicateSettings,
+    "release": ReleaseSettings,
+}
+"""The tables of a recipe beside `[[source]]`, in the order in which they are written."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TopSettings:
+    """What stands at the top of a recipe, before the first table."""
+
+    profile: str = setting(
+        DEFAULT_PROFILE,
+        "The rules that hold where this recipe sets nothing else, and the order of the stages. "
+        + " ".join(f"`{name}`: {profile.doc}" for name, profile in PROFILES.items()),
+        choices=tuple(PROFILES),
+    )
+    workspace: str = setting(
+        "",
+        "The folder that holds everything of this corpus, relative to the recipe. "
+        "Empty: beside the recipe, `my-recipe.workspace` for `my-recipe.toml`.",
+    )
+
+
+TABLES: Final[dict[str, type]] = {"": TopSettings, "[[source]]": SourceSettings, **SECTIONS}
+"""Every table of a recipe: the top of the file, the sources, the sections."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recipe:
+    """All that determines a corpus, with the defaults of its profile filled in.
+
+    `base` is the folder of the recipe, to which the paths of `sources` are relative; `workspace` is absolute.
+    """
+
+    profile: str = DEFAULT_PROFILE
+    base: Path = field(metadata={"resource": True})
+    workspace: Path = field(metadata={"resource": True})
+    sources: tuple[SourceSettings, ...]
+    shards: ShardSettings = field(default_factory=ShardSettings)
+    collect: CollectSettings = field(default_factory=CollectSettings)
+    language: LanguageSettings = field(default_factory=LanguageSettings)
+    licence: LicenceSettings = field(default_factory=LicenceSettings)
+    filters: FilterSettings = field(default_factory=FilterSettings)
+    exact_duplicates: ExactDuplicateSettings = field(default_factory=ExactDuplicateSettings)
+    near_duplicates: NearDuplicateSettings = field(default_factory=NearDuplicateSettings)
+    release: ReleaseSettings = field(default_factory=ReleaseSettings)
+
+    @property
+    def order(self) -> tuple[str, ...]:
+        """The decision stages, first to last: the first that drops a document gives the reason."""
+        return PROFILES[self.profile].order
+
+
+def load(path: Path | str) -> Recipe:
+    """Return the recipe in the file `path`.
+
+    Raises StarsmithError, with file, line and key, for a file that cannot be read or is not a recipe.
+    """
+    file = Path(path)
+    return loads(_read(file), base=file.absolute().parent, name=str(path))
+
+
+def loads(text: str, *, base: Path, name: str = "recipe.toml") -> Recipe:
+    """Return the recipe that `text` describes, as if it stood in the file `name` of the folder `base`.
+
+    Raises StarsmithError that names `name`, line, key, what was found and what was expected.
+
+    >>> recipe = loads('[[source]]\\nkind = "installed"', base=Path("/corpora"), name="mine.toml")
+    >>> str(recipe.workspace), recipe.filters.max_lines
+    ('/corpora/mine.workspace', 100000)
+    """
+    reader = SettingsReader(text=text, name=name, tables=TABLES)
+    tree = reader.parse()
+    reader.refuse_credentials(tree)
+    reader.refuse_unknown_tables(tree)
+    top = reader.settings(TopSettings, (), {key: tree[key] for key in keys_of(TopSettings) if key in tree}, {})
+    overrides = PROFILES[top.profile].overrides
+    sections: dict[str, Any] = {
+        section: reader.settings(settings, (section,), tree.get(section, {}), overrides.get(section, {}))
+        for section, settings in SECTIONS.items()
+    }
+    folder = base.absolute()
+    recipe = Recipe(
+        profile=top.profile,
+        base=folder,
+        workspace=folder / _expanded(top.workspace or f"{Path(name).stem}.workspace"),
+        sources=_sources(reader, tree.get("source")),
+        **sections,
+    )
+    for where, message in _contradictions(recipe):
+        raise reader.problem(where, message)
+    return recipe
+
+
+def dumps(recipe: Recipe) -> str:
+    """Return a recipe as TOML with every key written out; `loads` with the same `base` gives the recipe back."""
+    workspace = recipe.workspace
+    if workspace.is_relative_to(recipe.base):
+        workspace = workspace.relative_to(recipe.base)
+    blocks = [_block(None, TopSettings(profile=recipe.profile, workspace=str(workspace)))]
+    blocks += [_block("[[source]]", source) for source in recipe.sources]
+    blocks += [_block(f"[{section}]", getattr(recipe, section)) for section in SECTIONS]
+    return "\n".join(blocks)
+
+
+def _read(file: Path) -> str:
+    if file.is_dir():
+        raise StarsmithError(f"{file} is a folder; expected a recipe, which is a TOML file.")
+    try:
+        # Windows editors put a byte-order mark before UTF-8; it says nothing and is let pass.
+        return file.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        raise StarsmithError(f"There is no recipe {file}; `starsmith init {file}` writes one to start from.") from None
+    except OSError as error:
+        raise StarsmithError(f"The recipe {file} cannot be read: {error.strerror}.") from None
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        found = f"byte 0x{error.object[error.start]:02x}"
+        raise StarsmithError(f"{file}, line {line}: {found} is not UTF-8; save the recipe as UTF-8 text.") from None
+
+
+def template() -> str:
+    """Return a recipe to start from: every key with its meaning, limits and default, all but the source commented out.
+
+    It loads as it stands. Keys are commented out because a key that is set overrides the profile.
+    """
+    blocks = [_HEADING + _described("", TopSettings, {})]
+    blocks.append("[[source]]\n" + _described("", SourceSettings, {"kind": "git", "path": "."}))
+    blocks += [f"[{section}]\n" + _described(section, settings, {}) for section, settings in SECTIONS.items()]
+    return "\n".join(blocks)
+
+
+def profile_values(section: str, key: str) -> dict[str, Scalar]:
+    """Return the profiles that set a key otherwise than its default, with their values."""
+    values = {name: profile.overrides.get(section, {}).get(key) for name, profile in PROFILES.items()}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+_HEADING: Final = """\
+# A recipe of Starsmith: what goes into a corpus, and by which rules.
+# A line that begins with `#` and a key is that key at its default: remove the `#` to set it. A key that is set
+# overrides the profile. Numbers such as 1.4 are sections of the data description of The Stack v2.
+
+"""
+_COMMENT_WIDTH: Final = 110
+
+
+def _described(section: str, settings: type, given: Mapping[str, Scalar]) -> str:
+    """Return the lines of one table, each key below its description; those of `given` are set."""
+    blocks = []
+    for key in dataclasses.fields(settings):
+        line = f"{key.name} = {toml_value(given.get(key.name, default_of(key)))}"
+        possible = limits(key)
+        facts = [possible[0].upper() + possible[1:], f"Default: {toml_value(default_of(key))}"]
+        facts += [f"Profile {name}: {toml_value(value)}" for name, value in profile_values(section, key.name).items()]
+        comments = [_comment(key.metadata["doc"]), _comment(". ".join(facts) + ".")]
+        blocks.append("\n".join([*comments, line if key.name in given else f"#{line}"]) + "\n")
+    return "\n".join(blocks)
+
+
+def _comment(text: str) -> str:
+    return textwrap.fill(text, _COMMENT_WIDTH, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False)
+
+
+def _sources(reader: SettingsReader, found: object) -> tuple[SourceSettings, ...]:
+    if isinstance(found, dict):
+        raise reader.problem(("source",), "is one table; write `[[source]]`, with two brackets, for each source.")
+    if not isinstance(found, list) or not found:
+        example = '`[[source]]` with `kind = "git"` and `path = "…"` below it'
+        raise reader.problem(("source",), f"is missing; a recipe needs at least one source: {example}.")
+    return tuple(reader.settings(SourceSettings, ("source", number), table, {}) for number, table in enumerate(found))
+
+
+def _expanded(path: str) -> Path:
+    """Return a path with ``~`` replaced, or as it is where there is no such home."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
+def _contradictions(recipe: Recipe) -> Iterator[tuple[KeyPath, str]]:
+    """Yield where settings that are each possible are impossible together, and why."""
+    near = recipe.near_duplicates
+    if (near.bands == 0) != (near.rows == 0):
+        given, unset = ("rows", "bands") if near.bands == 0 else ("bands", "rows")
+        yield (
+            ("near_duplicates", given),
+            f"is set but {unset} is 0; set both, or neither for a layout that fits `recall`.",
+        )
+    if near.bands * near.rows > near.permutations:
+        found = f"is {near.bands} and rows is {near.rows}, which takes {near.bands * near.rows} permutations"
+        yield (
+            ("near_duplicates", "bands"),
+            f"{found}; expected at most near_duplicates.permutations, {near.permutations}.",
+        )
+    if not recipe.release.name.strip():
+        yield ("release", "name"), "is empty; expected a name for the dataset card."
+    seen: set[tuple[str, str]] = set()
+    for number, source in enumerate(recipe.sources):
+        for key in ("path", "metadata"):
+            if str(_expanded(getattr(source, key))).startswith("~"):
+                yield ("source", number, key), "starts with `~`, but there is no such home folder."
+        if source.kind == "git" and not source.path:
+            yield ("source", number, "path"), "is missing; a git source needs a repository or a folder of them."
+        if source.kind != "git" and source.metadata:
+            yield ("source", number, "metadata"), f"is set, but only git sources have one; this one is {source.kind}."
+        place = (source.kind, str(Path(source.path)))
+        if place in seen:
+            yield ("source", number), "reads the same as a source above it; remove one of them."
+        seen.add(place)
+
+
+def _block(header: str | None, settings: Any) -> str:
+    keys = [f"{name} = {toml_value(getattr(settings, name))}\n" for name in keys_of(type(settings))]
+    return "".join([f"{header}\n"] * (header is not None) + keys)
