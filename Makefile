@@ -34,9 +34,11 @@ docs: $(INSTALLED_DEV)
 reference: $(INSTALLED_DEV)
 	$(BIN)/python -m starsmith.reference docs/reference
 
-# Each program prints its figures beside a peer's from the same run; benchmarks/README.md keeps the results.
+# Each program prints its figures; what else there is to measure, and against whom, stands in benchmarks/README.md.
+CORPUS ?= $(VENV)/lib
 bench: $(INSTALLED_DEV)
-	for program in benchmarks/[a-z]*.py; do echo "== $$program"; $(BIN)/python "$$program" || exit 1; done
+	$(BIN)/python benchmarks/text_statistics.py $(CORPUS)
+	$(BIN)/python benchmarks/near_duplicates.py $(CORPUS)
 
 clean:
 	rm -rf $(VENV) build dist src/starsmith.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -20,9 +20,11 @@ LAYERS: list[set[str]] = [
     {"storage"},
     {"table", "ledger"},
     {"recipe", "settings_reader", "engines", "job", "workspace"},
-    {"sources", "curate", "govern"},
-    {"shard", "origins", "collect", "annotate", "decide", "near", "release"},
+    {"sources", "curate"},
+    {"shard", "origins", "licences", "collect", "annotate", "decide", "near", "release", "summary", "builder"},
+    {"govern"},
     {"pipeline"},
+    {"build"},
     {"cli", "reference", "__main__"},
 ]
 """From the bottom up, by the first part of a module's name. A module imports from below, or beside it in no ring."""

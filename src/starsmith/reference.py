@@ -35,6 +35,11 @@ SCHEMA_MODULES = {
 
 _GENERATED = "<!-- Generated from the code by `make reference`; change the code, not this page. -->\n"
 
+_ABOUT_COMMANDS = """\
+Results go to standard output, progress and errors to standard error. With `--json` standard output holds one JSON
+object and nothing else. Exit codes: 0 done, 1 the input is at fault, 2 the command line cannot be understood, 130
+interrupted. `--debug` may stand before or after the command."""
+
 _ABOUT_REASONS = """\
 Every document of a build has exactly one verdict: kept, or dropped for one of these reasons. Where several stages would
 have dropped it, the first in the profile's order gives the reason; what the others measured stays visible in
@@ -61,11 +66,10 @@ def cli_reference(parser: argparse.ArgumentParser) -> str:
     """Return the page of commands, in Markdown, from the argument parser."""
     commands = _commands(parser)
     lines = [_GENERATED, "# Command line\n", f"{parser.description}\n"]
-    lines += ["Exit codes: 0 done, 1 the input is at fault, 2 the command line cannot be understood.\n"]
-    lines += _options(parser, "For every command:")
+    lines += [f"{_ABOUT_COMMANDS}\n", *_options(parser)]
     for name, command in commands.items():
         lines += [f"## {name}\n", f"```\n{_synopsis(command)}\n```\n", f"{command.description or ''}\n"]
-        lines += _options(command, "")
+        lines += _options(command)
     return _page(lines)
 
 
@@ -76,8 +80,10 @@ def _commands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentPar
 
 
 def _shown(parser: argparse.ArgumentParser) -> list[argparse.Action]:
+    """Return the arguments a page lists: an option of every command, such as `--debug`, is listed once, at the top."""
     hidden = (argparse._HelpAction, argparse._SubParsersAction)
-    return [a for a in parser._actions if not isinstance(a, hidden) and a.help != argparse.SUPPRESS]
+    shown = [a for a in parser._actions if not isinstance(a, hidden) and a.help != argparse.SUPPRESS]
+    return [a for a in shown if a.default != argparse.SUPPRESS or isinstance(a, argparse._VersionAction)]
 
 
 def _form(action: argparse.Action) -> str:
@@ -97,12 +103,10 @@ def _synopsis(command: argparse.ArgumentParser) -> str:
     return " ".join([command.prog, *positional, *optional])
 
 
-def _options(command: argparse.ArgumentParser, title: str) -> Iterator[str]:
+def _options(command: argparse.ArgumentParser) -> Iterator[str]:
     actions = _shown(command)
     if not actions:
         return
-    if title:
-        yield f"{title}\n"
     yield "| argument | meaning |\n|---|---|"
     for action in actions:
         words = (action.help or "") % {**vars(action), "prog": command.prog}
