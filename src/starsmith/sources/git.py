@@ -55,11 +55,12 @@ class GitSource:
 
         Raises StarsmithError where the path, or one in a list, does not exist or holds no repository.
         """
-        if not self.path.exists():
-            raise StarsmithError(f"{self.path} does not exist; set `path` to a git repository or a folder of them.")
-        if self.path.is_dir():
-            return sorted(_found(self.path, what=str(self.path)))
-        return sorted({location for number, line in _listed(self.path) for location in self._listed_at(number, line)})
+        path = self.path.absolute()
+        if not path.exists():
+            raise StarsmithError(f"{path} does not exist; set `path` to a git repository or a folder of them.")
+        if path.is_dir():
+            return sorted(_found(path, what=str(path)))
+        return sorted({location for number, line in _listed(path) for location in _found_by_line(path, number, line)})
 
     def describe(self, location: str, *, shard_documents: int) -> Origin:
         """Return the repository at `location` as an origin; what is wrong with it stands in its `error`."""
@@ -113,13 +114,6 @@ class GitSource:
                 f"{origin.location} can no longer be read: {reason}; run the same command again."
             ) from error
 
-    def _listed_at(self, number: int, line: str) -> list[str]:
-        path = self.path.parent / Path(line).expanduser()
-        what = f"{self.path}, line {number}: {line}"
-        if not path.is_dir():
-            raise StarsmithError(f"{what} is not a folder; each line names a git repository or a folder of them.")
-        return _found(path, what=what)
-
     def _state(self, url: str, repository: Repository, commit: Commit) -> str:
         return _digest(
             VERSION,
@@ -163,11 +157,19 @@ def _found(path: Path, *, what: str) -> list[str]:
                     pending += [
                         (folder / entry.name, depth + 1) for entry in entries if entry.is_dir(follow_symlinks=False)
                     ]
-            except PermissionError:
+            except OSError:
                 locations.append(str(folder))
     if not locations:
         raise StarsmithError(f"{what} holds no git repository; name a repository or a folder with repositories in it.")
     return locations
+
+
+def _found_by_line(list_file: Path, number: int, line: str) -> list[str]:
+    path = list_file.parent / Path(line).expanduser()
+    what = f"{list_file}, line {number}: {line}"
+    if not path.is_dir():
+        raise StarsmithError(f"{what} is not a folder; each line names a git repository or a folder of them.")
+    return _found(path, what=what)
 
 
 def _listed(path: Path) -> Iterator[tuple[int, str]]:

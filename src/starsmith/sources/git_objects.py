@@ -187,19 +187,32 @@ class ObjectStore:
 
 @contextmanager
 def object_store(repository: Repository) -> Iterator[ObjectStore]:
-    """Open the objects of a repository in a bare directory of our own, which is removed at the end."""
-    with tempfile.TemporaryDirectory(prefix="starsmith-git-") as name:
-        folder = Path(name)
-        (folder / "objects" / "info").mkdir(parents=True)
-        (folder / "refs").mkdir()
-        (folder / "HEAD").write_text("ref: refs/heads/none\n")
-        sha256 = _ALGORITHMS[len(repository.revision)] == "sha256"
-        extensions = _SHA256_EXTENSION if sha256 else ""
-        (folder / "config").write_text(_CONFIG.format(version=int(sha256), extensions=extensions))
-        (folder / "objects" / "info" / "alternates").write_bytes(_quoted(os.path.abspath(repository.objects)))
-        if repository.shallow:
-            (folder / "shallow").write_text("\n".join(repository.shallow) + "\n")
-        yield ObjectStore(repository, folder)
+    """Open the objects of a repository in a bare directory of our own, which is removed at the end.
+
+    Raises StarsmithError where that directory cannot be written or git cannot be started: no fault of the repository.
+    """
+    try:
+        with tempfile.TemporaryDirectory(prefix="starsmith-git-") as name:
+            _make_bare(Path(name), repository)
+            yield ObjectStore(repository, Path(name))
+    except OSError as error:
+        raise StarsmithError(
+            f"git could not be run in a temporary folder: {error.strerror}; "
+            "free some space and memory there, or name another folder in TMPDIR."
+        ) from error
+
+
+def _make_bare(folder: Path, repository: Repository) -> None:
+    """Make `folder` a bare git directory that borrows the repository's objects and has nothing else of it."""
+    (folder / "objects" / "info").mkdir(parents=True)
+    (folder / "refs").mkdir()
+    (folder / "HEAD").write_text("ref: refs/heads/none\n")
+    sha256 = _ALGORITHMS[len(repository.revision)] == "sha256"
+    extensions = _SHA256_EXTENSION if sha256 else ""
+    (folder / "config").write_text(_CONFIG.format(version=int(sha256), extensions=extensions))
+    (folder / "objects" / "info" / "alternates").write_bytes(_quoted(os.path.abspath(repository.objects)))
+    if repository.shallow:
+        (folder / "shallow").write_text("\n".join(repository.shallow) + "\n")
 
 
 @functools.cache

@@ -20,14 +20,17 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 _MOST_URL_CHARS = 2048
 
 _CONTINUED_LINE = re.compile(r"(?<!\\)((?:\\\\)*)\\\r?\n")
+_SPACE = " \t\r"
 _SECTION = re.compile(r'\s*\[\s*([\w.-]+)(?:\s+"((?:[^"\\]|\\.)*)")?\s*\]')
 _ENTRY = re.compile(r"\s*([A-Za-z][\w-]*)\s*=(.*)")
 _VALUE_PIECE = re.compile(r'\\(.)|(")|([#;])|([^\\"#;]+)')
 _VALUE_ESCAPES = {"n": "\n", "t": "\t", "b": "\b"}
 
-_SHORT_FORM = re.compile(r"(?:.*@)?([\w.-]{2,}):(?!//)([^:].*)")
+_SHORT_FORM = re.compile(r"(?:.*@)?([\w.-]{2,}):(?!//)([^:].*)", re.ASCII)
 """`user@host:path`. A host of one letter would be a Windows drive; `name::` names a remote helper."""
-_HOST = re.compile(r"[\w.-]+|[0-9a-f:.]+")
+_HOST = re.compile(r"[\w.-]+|[0-9a-f:.]+", re.ASCII)
+_SUFFIX = re.compile(r"(?:\.git)+$")
+_QUERY = re.compile(r"[?#]")
 _UNPRINTABLE = re.compile(r"[\x00-\x20\x7f\\\ufffd]")
 
 
@@ -89,9 +92,9 @@ def network_url(remote: str) -> str | None:
     host, path = host_and_path
     parts = [part for part in path.split("/") if part]
     if parts:
-        parts[-1] = parts[-1].removesuffix(".git")
+        parts[-1] = _SUFFIX.sub("", parts[-1])
     # An @ inside a path is where the password of a badly written URL would be found.
-    if not parts or any(part in ("", ".", "..") or "@" in part[1:] for part in parts):
+    if not parts or any(part in ("", ".", "..") or "@" in part[1:] or _QUERY.search(part) for part in parts):
         return None
     return "/".join((f"https://{host}", *parts))
 
@@ -120,11 +123,11 @@ def _unquoted(raw: str) -> str:
     """Return what a value of a git configuration means: quotes and escapes undone, a remark removed."""
     pieces: list[str] = []
     quoted = False
-    for escape, quote, remark, text in _VALUE_PIECE.findall(raw.strip()):
+    for escape, quote, remark, text in _VALUE_PIECE.findall(raw.strip(_SPACE)):
         if quote:
             quoted = not quoted
         elif remark and not quoted:
-            return "".join(pieces).rstrip()
+            return "".join(pieces).rstrip(_SPACE)
         else:
             pieces.append(_VALUE_ESCAPES.get(escape, escape) or remark or text)
     return "".join(pieces)

@@ -202,10 +202,9 @@ def _small_file(folder: Path, name: str) -> bytes | None:
     if file is None:
         return None
     with file:
-        content = file.read(_MOST_SMALL_FILE_BYTES + 1)
-    if len(content) > _MOST_SMALL_FILE_BYTES:
-        raise UnreadableRepository(f"its {name} is larger than {_MOST_SMALL_FILE_BYTES} bytes")
-    return content
+        if os.fstat(file.fileno()).st_size > _MOST_SMALL_FILE_BYTES:
+            raise UnreadableRepository(f"its {name} is larger than {_MOST_SMALL_FILE_BYTES} bytes")
+        return file.read()
 
 
 def _open_file(folder: Path, name: str) -> BinaryIO | None:
