@@ -1,6 +1,7 @@
 """Encodings: what is text, in which encoding, and what is refused."""
 
 import codecs
+from pathlib import Path
 from typing import Any
 
 import chardet
@@ -240,3 +241,23 @@ def test_ten_megabytes_cost_the_detector_no_more_than_a_sample(
     # A search that is quadratic in the length of a line would never end here.
     assert decode_one(content).encoding == encoding
     assert all(size <= SAMPLE_BYTES for size in shown)
+
+
+@pytest.mark.parametrize(
+    ("name", "encoding"),
+    [
+        ("big5", "BIG5"),
+        ("cp949", "UHC"),
+        ("euc_jp", "EUC-JP"),
+        ("gb18030", "GB18030"),
+        ("gb2312", "GB18030"),
+        ("gbk", "GB18030"),
+        ("shift_jis", "SHIFT_JIS"),
+    ],
+)
+def test_texts_that_others_wrote(name: str, encoding: str) -> None:
+    folder = Path(codecs.__file__).parent / "test" / "cjkencodings"
+    if not folder.is_dir():
+        pytest.skip("This Python comes without its own tests.")
+    text = (folder / f"{name}-utf8.txt").read_bytes()
+    assert decode_one((folder / f"{name}.txt").read_bytes()) == DecodedOne(text=text, encoding=encoding)

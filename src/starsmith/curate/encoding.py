@@ -43,7 +43,7 @@ UTF16_NUL_SHARE = 0.7
 
 WESTERN_BONUS = 0.005
 DOS_MALUS = 0.01
-"""Added to Windows-1252 and taken from DOS and Mac code pages. Chosen on 770 texts in 44 (language, encoding) pairs:
+"""Added to Windows-1252 and taken from DOS and Mac code pages. Chosen on 770 texts in 54 (language, encoding) pairs:
 read right 94 % without either, 95 % with both; of the Western ones, the most frequent by far in source code, 88 and
 98 %."""
 
