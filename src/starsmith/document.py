@@ -249,6 +249,7 @@ FOLDERS = pa.schema(
 
 TEXTS = pa.schema(
     [
+        pa.field("shard", pa.string(), nullable=False),
         pa.field("content_id", _ID, nullable=False),
         pa.field("reason", pa.string()),
         pa.field("detail", pa.string()),
@@ -269,12 +270,14 @@ TEXTS = pa.schema(
         pa.field("visible_chars", pa.int64()),
         pa.field("visible_fraction", pa.float64()),
         pa.field("num_shingles", pa.int64()),
+        pa.field("shingle_row", pa.int64()),
         pa.field("licence", pa.string()),
         pa.field("licence_method", pa.string()),
     ]
 )
 """What is known of a content whatever its name. `reason` is set where it is no text (binary, undecodable, a crash).
-`licence` is the SPDX expression stated inside the file itself; `visible_*` are set for HTML only."""
+`licence` is the SPDX expression stated inside the file itself; `visible_*` are set for HTML only; `shingle_row` is the
+row of the shard's SHINGLES part that holds its shingle set, null where it is too short to be compared."""
 
 ANNOTATIONS = pa.schema(
     [
@@ -290,6 +293,7 @@ ANNOTATIONS = pa.schema(
 
 BANDS = pa.schema(
     [
+        pa.field("shard", pa.string(), nullable=False),
         pa.field("content_id", _ID, nullable=False),
         pa.field("band", pa.int32(), nullable=False),
         pa.field("key", pa.int64(), nullable=False),

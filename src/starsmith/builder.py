@@ -1,0 +1,149 @@
+"""The builder: runs jobs and queries that are not done yet, and remembers what each stage did.
+
+It knows no stage. Work whose record exists is reused; with `plan` set nothing is run at all and the first piece of
+work that would have to be is reported instead.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+
+from starsmith.engines import Engine, Query
+from starsmith.fingerprint import fingerprint
+from starsmith.job import Job, Outcome, Work, run_job
+from starsmith.progress import Reporter
+from starsmith.storage import Store
+from starsmith.table import Part, Record, Table, read_record, record_name
+from starsmith.workspace import StageReport
+
+
+class WouldRun(Exception):
+    """Raised instead of running anything when a build is only planned."""
+
+    def __init__(self, stage: str, pending: int, items: int) -> None:
+        super().__init__(f"{stage}: {pending} of {items} to do")
+        self.stage, self.pending, self.items = stage, pending, items
+
+
+@dataclass(kw_only=True, slots=True)
+class _Tally:
+    """What has been done under one stage so far."""
+
+    name: str
+    started: float
+    items: int = 0
+    ran: int = 0
+    work_seconds: float = 0.0
+    counts: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(kw_only=True, slots=True)
+class Builder:
+    """Runs the pieces of one build on one engine and keeps their tables."""
+
+    store: Store
+    engine: Engine
+    reporter: Reporter
+    plan: bool = False
+    tables: dict[str, Table] = field(default_factory=dict)
+    reports: list[StageReport] = field(default_factory=list)
+    records: list[str] = field(default_factory=list)
+    _tally: _Tally | None = None
+
+    def begin(self, stage: str) -> None:
+        """Start counting under a stage's name."""
+        self._tally = _Tally(name=stage, started=time.perf_counter())
+
+    def end(self, *, documents_in: int, dropped: dict[str, int] | None = None) -> None:
+        """Close the stage begun last. What goes in is kept or dropped."""
+        tally = self._open()
+        gone = dropped or {}
+        self.reports.append(
+            StageReport(
+                name=tally.name,
+                seconds=round(time.perf_counter() - tally.started, 3),
+                work_seconds=round(tally.work_seconds, 3),
+                items=tally.items,
+                ran=tally.ran,
+                documents_in=documents_in,
+                kept=documents_in - sum(gone.values()),
+                dropped=gone,
+                counts=tally.counts,
+            )
+        )
+        self._tally = None
+
+    def map(
+        self,
+        label: str,
+        works: Sequence[tuple[str, Work]],
+        schemas: dict[str, pa.Schema],
+        *,
+        total: int,
+    ) -> dict[str, Table]:
+        """Do each (fingerprint, work) once; return the tables their parts make up, in the order of the works."""
+        jobs = [Job(stage=label, fingerprint=key, store=self.store, work=work) for key, work in works]
+        records = {job.fingerprint: read_record(self.store, label, job.fingerprint) for job in jobs}
+        pending = [job for job in jobs if records[job.fingerprint] is None]
+        if pending and self.plan:
+            raise WouldRun(label, len(pending), len(jobs))
+        if pending:
+            with self.reporter.stage(label, total=total) as progress:
+                for record in self.engine.map(run_job, pending, label=label, progress=progress.advance):
+                    records[record.fingerprint] = record
+        done = [record for job in jobs if (record := records[job.fingerprint]) is not None]
+        self._count(done, ran=len(pending))
+        for name, schema in schemas.items():
+            parts = [part for record in done for part in record.outputs.get(name, ())]
+            self.tables[name] = Table(name=name, schema=schema, parts=tuple(parts))
+        return {name: self.tables[name] for name in schemas}
+
+    def sql(self, query: Query, **tables: Table | pa.Table) -> Table:
+        """Run a query once; return its table."""
+        inputs = {name: table.digest if isinstance(table, Table) else _digest(table) for name, table in tables.items()}
+        order = [list(query.key), query.partition_by]
+        key = fingerprint([query.name, query.text, query.schema.to_string(), order, inputs, pa.__version__])
+        stage = f"sql/{query.name}"
+        record = read_record(self.store, stage, key)
+        if record is None:
+            if self.plan:
+                raise WouldRun(query.name, 1, 1)
+            record = self._run_query(stage, key, query, tables)
+            self._count([record], ran=1)
+        else:
+            self._count([record], ran=0)
+        table = Table(name=query.name, schema=query.schema, parts=record.outputs[query.name])
+        self.tables[query.name] = table
+        return table
+
+    def _run_query(self, stage: str, key: str, query: Query, tables: dict[str, Table | pa.Table]) -> Record:
+        started = time.perf_counter()
+        parts = self.engine.sql(self.store, query, tables)
+        seconds = round(time.perf_counter() - started, 3)
+        record = Record(stage=stage, fingerprint=key, outputs={query.name: parts}, seconds=seconds, counts={})
+        record.write(self.store)
+        return record
+
+    def _open(self) -> _Tally:
+        if self._tally is None:
+            raise RuntimeError("no stage has begun")
+        return self._tally
+
+    def _count(self, records: Sequence[Record], *, ran: int) -> None:
+        tally = self._open()
+        tally.items += len(records)
+        tally.ran += ran
+        tally.work_seconds += sum(record.seconds for record in records)
+        for record in records:
+            self.records.append(record_name(record.stage, record.fingerprint))
+            for name, count in record.counts.items():
+                tally.counts[name] = tally.counts.get(name, 0) + count
+
+
+def _digest(table: pa.Table) -> str:
+    """Return a digest of a small table in memory."""
+    return fingerprint([table.schema.to_string(), [repr(row) for row in table.to_pylist()]])
+
+

@@ -1,0 +1,201 @@
+"""The command line: parses, calls, prints. It decides nothing.
+
+Heavy modules are imported by the command that needs them, so that `starsmith --help` answers at once. Results go to
+standard output, progress and errors to standard error. Exit codes: 0 done, 1 the input is at fault, 2 usage.
+"""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from starsmith import __version__
+from starsmith.errors import StarsmithError, UsageError
+
+STAGES = ("collect", "annotate", "decide", "release")
+
+
+class _Parser(argparse.ArgumentParser):
+    """Reports a usage error the way every other error is reported."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message[0].upper()}{message[1:]}. Try `{self.prog} --help`.")
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the whole command line; the CLI reference is generated from it."""
+    top = _Parser(prog="starsmith", description="Build code corpora that you can answer for.")
+    top.add_argument("--version", action="version", version=f"starsmith {__version__}")
+    top.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    commands = top.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
+    _add_init(commands)
+    _add_build(commands)
+    _add_status(commands)
+    _add_why(commands)
+    _add_report(commands)
+    _add_gc(commands)
+    return top
+
+
+def _command(commands: Any, name: str, summary: str, run: Any) -> argparse.ArgumentParser:
+    command: argparse.ArgumentParser = commands.add_parser(name, help=summary, description=summary)
+    command.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="show the traceback of an error")
+    command.set_defaults(run=run)
+    return command
+
+
+def _add_init(commands: Any) -> None:
+    command = _command(commands, "init", "Write a complete, commented recipe.", run_init)
+    command.add_argument("recipe", metavar="RECIPE", help="the file to write; it must not exist")
+
+
+def _add_build(commands: Any) -> None:
+    command = _command(commands, "build", "Build a corpus: collect, annotate, decide, release.", run_build)
+    command.add_argument("recipe", metavar="RECIPE", help="the recipe, a TOML file")
+    command.add_argument("--workspace", metavar="W", help="the folder of the corpus, in place of the recipe's")
+    command.add_argument("--workers", metavar="N", type=_positive, help="processes to use (default: one per core)")
+    command.add_argument("--until", choices=STAGES, default=STAGES[-1], help="stop after this stage (default: release)")
+    command.add_argument("--json", action="store_true", help="print one JSON object and no progress")
+
+
+def _add_status(commands: Any) -> None:
+    command = _command(commands, "status", "Show every stage of the last build, and what a re-run would do.", run_status)
+    command.add_argument("workspace", metavar="W", help="the folder of the corpus")
+    command.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def _add_why(commands: Any) -> None:
+    command = _command(commands, "why", "Say what happened to a document, an origin, or a piece of code.", run_why)
+    command.add_argument("workspace", metavar="W", help="the folder of the corpus")
+    command.add_argument(
+        "target", metavar="TARGET", help="a SWHID, owner/repo, owner/repo:path, a file on disk, or - for code on standard input"
+    )
+    command.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def _add_report(commands: Any) -> None:
+    command = _command(commands, "report", "Write the report of the last build: one HTML file.", run_report)
+    command.add_argument("workspace", metavar="W", help="the folder of the corpus")
+    command.add_argument("--out", metavar="FILE", help="where to write it (default: report.html in the workspace)")
+
+
+def _add_gc(commands: Any) -> None:
+    command = _command(commands, "gc", "Remove what the last build does not refer to.", run_gc)
+    command.add_argument("workspace", metavar="W", help="the folder of the corpus")
+    command.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least 1")
+    return int(text)
+
+
+def run_init(arguments: argparse.Namespace) -> None:
+    from starsmith.recipe import template
+
+    path = Path(arguments.recipe)
+    if path.exists():
+        raise StarsmithError(f"{path} exists already. Choose another name, or remove it first.")
+    if not path.absolute().parent.is_dir():
+        raise StarsmithError(f"The folder {path.absolute().parent} does not exist. Make it first.")
+    path.write_text(template(), encoding="utf-8")
+    print(f"Wrote {path}. Set its [[source]], then run `starsmith build {path}`.")
+
+
+def run_build(arguments: argparse.Namespace) -> None:
+    from starsmith.build import build
+    from starsmith.govern.report import build_table
+    from starsmith.progress import reporter
+    from starsmith.recipe import load
+
+    recipe = load(arguments.recipe)
+    workspace = Path(arguments.workspace) if arguments.workspace else recipe.workspace
+    with reporter(quiet=arguments.json) as progress:
+        result = build(
+            recipe,
+            workspace=workspace,
+            workers=arguments.workers or len(os.sched_getaffinity(0)),
+            until=arguments.until,
+            reporter=progress,
+        )
+    if arguments.json:
+        _print_json(result.plain())
+    else:
+        build_table(result)
+
+
+def run_status(arguments: argparse.Namespace) -> None:
+    from starsmith.build import status
+    from starsmith.govern.report import status_table
+
+    result = status(Path(arguments.workspace))
+    if arguments.json:
+        _print_json(result.plain())
+    else:
+        status_table(result)
+
+
+def run_why(arguments: argparse.Namespace) -> None:
+    from starsmith.govern.look_up import LookUp
+    from starsmith.workspace import open_store
+
+    look_up = LookUp(open_store(arguments.workspace, create=False))
+    if arguments.target == "-":
+        answer = look_up.snippet(sys.stdin.buffer.read())
+    else:
+        answer = look_up.target(arguments.target)
+    if arguments.json:
+        _print_json(answer.plain())
+    else:
+        print(answer.words())
+
+
+def run_report(arguments: argparse.Namespace) -> None:
+    from starsmith.govern.report import write_report
+    from starsmith.workspace import open_store
+
+    out = Path(arguments.out) if arguments.out else Path(arguments.workspace) / "report.html"
+    write_report(open_store(arguments.workspace, create=False), out)
+    print(out)
+
+
+def run_gc(arguments: argparse.Namespace) -> None:
+    from starsmith.workspace import collect_garbage, open_store, read_build, writing
+
+    read_build(open_store(arguments.workspace, create=False))
+    with writing(arguments.workspace) as store:
+        files, size = collect_garbage(store, read_build(store))
+    if arguments.json:
+        _print_json({"files": files, "bytes": size})
+    else:
+        print(f"Removed {files:,} files, {size:,} bytes.")
+
+
+def _print_json(value: object) -> None:
+    json.dump(value, sys.stdout, ensure_ascii=False, indent=1)
+    print()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; return its exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        parsed = parser().parse_args(given)
+        parsed.run(parsed)
+    except StarsmithError as error:
+        if "--debug" in given:
+            raise
+        print(f"starsmith: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("starsmith: interrupted. Run the same command again to go on.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; keep the interpreter from complaining about it at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return 0

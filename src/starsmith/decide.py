@@ -1,0 +1,155 @@
+"""Decide: everything global, as queries over narrow tables; no content is read.
+
+The facts of each document are put side by side once. The stages of the profile then run in its order, each over the
+documents that none before it dropped, so the first stage that drops a document gives the reason while everything
+measured stays in the facts. Only near-duplicates need more than SQL: their groups are decided by tasks that read
+stored shingle sets.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from starsmith.curate import exact_duplicates, filters
+from starsmith.document import ID_BYTES
+from starsmith.engines import Query
+from starsmith.ledger import DROPS
+from starsmith.recipe import Recipe
+
+VERSION = 1
+_ID = pa.binary(ID_BYTES)
+_TIME = pa.timestamp("us", tz="UTC")
+
+FACTS = pa.schema(
+    [
+        pa.field("document_id", _ID, nullable=False),
+        pa.field("shard", pa.string(), nullable=False),
+        pa.field("origin_id", _ID, nullable=False),
+        pa.field("url", pa.string(), nullable=False),
+        pa.field("path", pa.string(), nullable=False),
+        pa.field("file_name", pa.string(), nullable=False),
+        pa.field("extension", pa.string(), nullable=False),
+        pa.field("content_id", _ID),
+        pa.field("length", pa.int64(), nullable=False),
+        pa.field("committed_at", _TIME),
+        pa.field("reason", pa.string()),
+        pa.field("detail", pa.string()),
+        pa.field("language", pa.string()),
+        pa.field("is_generated", pa.bool_()),
+        pa.field("num_lines", pa.int64()),
+        pa.field("avg_line_length", pa.float64()),
+        pa.field("max_line_length", pa.int64()),
+        pa.field("alpha_fraction", pa.float64()),
+        pa.field("alphanum_fraction", pa.float64()),
+        pa.field("base64_longest", pa.int64()),
+        pa.field("base64_fraction", pa.float64()),
+        pa.field("hex_longest", pa.int64()),
+        pa.field("hex_fraction", pa.float64()),
+        pa.field("unicode_longest", pa.int64()),
+        pa.field("unicode_fraction", pa.float64()),
+        pa.field("generated_phrase", pa.string()),
+        pa.field("visible_chars", pa.int64()),
+        pa.field("visible_fraction", pa.float64()),
+        pa.field("num_shingles", pa.int64()),
+        pa.field("shingle_row", pa.int64()),
+        pa.field("license_type", pa.string(), nullable=False),
+        pa.field("license_expression", pa.string()),
+        pa.field("license_method", pa.string(), nullable=False),
+        pa.field("gha_license_id", pa.string()),
+        pa.field("star_events_count", pa.int64()),
+        pa.field("fork_events_count", pa.int64()),
+        pa.field("revision_date", _TIME),
+        pa.field("visit_date", _TIME),
+    ]
+)
+"""What the stages decide by, one row per document. `reason` is set where there is no text to judge."""
+
+_FROM_TEXTS = (
+    "num_lines avg_line_length max_line_length alpha_fraction alphanum_fraction base64_longest base64_fraction "
+    "hex_longest hex_fraction unicode_longest unicode_fraction generated_phrase visible_chars visible_fraction "
+    "num_shingles shingle_row"
+).split()
+
+FACTS_QUERY = f"""
+SELECT documents.document_id, documents.shard, documents.origin_id, origins.url, documents.path,
+       documents.file_name, documents.extension, documents.content_id, documents.length, documents.committed_at,
+       coalesce(documents.reason, texts.reason) AS reason, coalesce(documents.detail, texts.detail) AS detail,
+       annotations.language, annotations.is_generated,
+       {", ".join("texts." + name for name in _FROM_TEXTS)},
+       coalesce(licences.license_type, 'no_license') AS license_type, licences.expression AS license_expression,
+       coalesce(licences.method, 'none') AS license_method,
+       origins.gha_license_id, origins.star_events_count, origins.fork_events_count,
+       origins.revision_date, origins.visit_date
+FROM documents
+JOIN origins ON origins.origin_id = documents.origin_id
+LEFT JOIN texts ON texts.shard = documents.shard AND texts.content_id = documents.content_id
+LEFT JOIN annotations ON annotations.document_id = documents.document_id
+LEFT JOIN licences ON licences.document_id = documents.document_id"""
+
+ALIVE = "SELECT facts.* FROM facts ANTI JOIN dropped ON facts.document_id = dropped.document_id"
+"""The documents that no stage has dropped yet."""
+
+_NO_EVIDENCE = (
+    "CAST(NULL AS DOUBLE) AS value, CAST(NULL AS DOUBLE) AS threshold, CAST(NULL AS BINARY) AS winner_id, "
+    "CAST(NULL AS DOUBLE) AS similarity"
+)
+
+
+def errors_query(recipe: Recipe) -> str:
+    """Drop what could not be read or is no text."""
+    return f"""
+SELECT document_id, shard, 'errors' AS stage, reason, {_NO_EVIDENCE}, detail
+FROM ({ALIVE}) AS alive
+WHERE reason IS NOT NULL"""
+
+
+def licence_query(recipe: Recipe) -> str:
+    """Drop what is under a licence that is not permissive and, unless the recipe keeps it, under none."""
+    dropped_types = "('non_permissive')" if recipe.licence.no_licence == "keep" else "('non_permissive', 'no_license')"
+    return f"""
+SELECT document_id, shard, 'licence' AS stage,
+       CASE license_type WHEN 'non_permissive' THEN 'licence.non_permissive' ELSE 'licence.none' END AS reason,
+       {_NO_EVIDENCE}, license_expression AS detail
+FROM ({ALIVE}) AS alive
+WHERE license_type IN {dropped_types}"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stage:
+    """A decision made by one query over `facts`, `dropped` and the named further tables."""
+
+    name: str
+    query: Callable[[Recipe], str]
+    needs: tuple[str, ...] = ()
+
+    def compiled(self, recipe: Recipe) -> Query:
+        return Query(name=f"drops_{self.name}", text=self.query(recipe), schema=DROPS, key=["document_id"])
+
+
+SQL_STAGES = {
+    stage.name: stage
+    for stage in (
+        Stage(name="errors", query=errors_query),
+        Stage(name="repository", query=lambda recipe: exact_duplicates.repository_query(ALIVE), needs=("origins",)),
+        Stage(name="licence", query=licence_query),
+        Stage(
+            name="filters",
+            query=lambda recipe: filters.filter_query(recipe.filters, ALIVE),
+            needs=("excluded_pairs",),
+        ),
+        Stage(name="exact", query=lambda recipe: exact_duplicates.exact_query(ALIVE), needs=("conflicts",)),
+    )
+}
+"""Every stage but `near`, which `near.py` decides."""
+
+CONFLICTS = pa.schema(
+    [
+        pa.field("content_id", _ID, nullable=False),
+        pa.field("permissive", pa.int64(), nullable=False),
+        pa.field("non_permissive", pa.int64(), nullable=False),
+        pa.field("blocked", pa.bool_(), nullable=False),
+        pa.field("witness_id", _ID),
+    ]
+)
+"""Contents with permissive and non-permissive copies. `witness_id` is one of the latter."""

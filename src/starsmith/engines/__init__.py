@@ -1,0 +1,56 @@
+"""Engines run tasks and queries; they know no stage.
+
+Two verbs are all a build needs. `map` runs a function on independent items, each by itself, somewhere. `sql` runs a
+query over narrow tables and publishes the sorted result. What both must give is fixed by the conformance tests: the
+same rows and the same bytes whatever the engine and however many workers it has.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+import pyarrow as pa
+
+from starsmith.storage import Store
+from starsmith.table import Part, Table
+
+Item = TypeVar("Item", contravariant=True)
+Result = TypeVar("Result", covariant=True)
+
+
+class Task(Protocol[Item, Result]):
+    """A picklable function of one item. `attempt` counts from 0; above 0 a worker died on this item before, so the
+    function should take care. `progress` may be called with the number of documents just done."""
+
+    def __call__(self, item: Item, *, attempt: int, progress: Callable[[int], None]) -> Result: ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Query:
+    """One query: SQL that every engine speaks, the schema of its rows and the total order they are written in.
+
+    `key` must order the rows totally. `partition_by` names a string column whose values become the shards of the
+    resulting parts; it leads the order. `seconds` and paths play no part in the result.
+    """
+
+    name: str
+    text: str
+    schema: pa.Schema
+    key: Sequence[str]
+    partition_by: str | None = None
+
+
+class Engine(Protocol):
+    def map(
+        self, function: Task[Any, Any], items: Sequence[Any], *, label: str, progress: Callable[[int], None]
+    ) -> Iterator[Any]:
+        """Run `function` on every item; yield results as they come. A task that fails ends the build."""
+        ...
+
+    def sql(self, store: Store, query: Query, tables: dict[str, Table | pa.Table]) -> tuple[Part, ...]:
+        """Run `query` over the named tables and publish its rows."""
+        ...
+
+    def close(self) -> None:
+        """Release workers and memory."""
+        ...

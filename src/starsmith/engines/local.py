@@ -1,0 +1,219 @@
+"""The default engine: worker processes on this machine for `map`, DuckDB for `sql`. Nothing to set up.
+
+A worker that dies (a native library crashed, the system ran out of memory) costs its current item one attempt; the
+item goes to a fresh worker, which is told so. A worker that reports nothing for `STALL_SECONDS` is treated the same.
+"""
+
+import multiprocessing
+import os
+import signal
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from starsmith.engines import Query, Task
+from starsmith.engines.sql_subset import violations
+from starsmith.errors import StarsmithError
+from starsmith.storage import Store
+from starsmith.table import Part, Table, write_part
+
+ATTEMPTS = 3
+STALL_SECONDS = 900.0
+"""Silence after which a worker is killed. The slowest batch measured takes under 10 s; a loaded machine may be slower."""
+
+SQL_MEMORY = "1GB"
+"""DuckDB spills beyond this. 2 workers at about 400 MB each leave it room under 2 GB."""
+
+
+def _serve(pipe: Connection) -> None:
+    """Run items until told to stop: the body of a worker process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    while (message := _next(pipe)) is not None:
+        function, item, attempt = message
+        try:
+            result = function(item, attempt=attempt, progress=lambda count: pipe.send(("progress", count)))
+            pipe.send(("done", result))
+        except StarsmithError as error:
+            pipe.send(("refused", error))
+        except Exception:  # every bug in a task must reach the driver as text, whatever its type
+            pipe.send(("failed", traceback.format_exc()))
+
+
+def _next(pipe: Connection) -> Any:
+    try:
+        return pipe.recv()
+    except EOFError:
+        return None
+
+
+class _Worker:
+    """One worker process and the item it is busy with."""
+
+    def __init__(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.pipe, far = context.Pipe()
+        # Not a daemon: a worker may need children to isolate a bad document. It ends when its pipe closes.
+        self.process = context.Process(target=_serve, args=(far,))
+        self.process.start()
+        far.close()
+        self.busy: tuple[Any, int] | None = None
+
+    def start(self, function: Task[Any, Any], item: Any, attempt: int) -> None:
+        self.busy = (item, attempt)
+        self.pipe.send((function, item, attempt))
+
+    def stop(self) -> None:
+        self.pipe.close()
+        if self.busy:
+            self.process.kill()
+        self.process.join()
+
+
+class LocalEngine:
+    """Process pool and DuckDB. `workers` processes; `spill` is a folder for queries that outgrow memory."""
+
+    def __init__(self, *, workers: int, spill: str, stall_seconds: float = STALL_SECONDS) -> None:
+        self.workers = workers
+        self.spill = spill
+        self.stall_seconds = stall_seconds
+        self._pool: list[_Worker] = []
+        self._connection: duckdb.DuckDBPyConnection | None = None
+
+    def map(
+        self, function: Task[Any, Any], items: Sequence[Any], *, label: str, progress: Callable[[int], None]
+    ) -> Iterator[Any]:
+        waiting = deque((item, 0) for item in items)
+        try:
+            while waiting or any(worker.busy for worker in self._pool):
+                self._fill(function, waiting, wanted=min(self.workers, len(waiting)))
+                yield from self._collect(waiting, label=label, progress=progress)
+        finally:
+            self._drop_busy()
+
+    def _fill(self, function: Task[Any, Any], waiting: deque[tuple[Any, int]], *, wanted: int) -> None:
+        """Give every idle worker an item, starting workers up to the number allowed."""
+        while len(self._pool) < self.workers and sum(worker.busy is None for worker in self._pool) < wanted:
+            self._pool.append(_Worker())
+        for worker in self._pool:
+            if worker.busy is None and waiting:
+                worker.start(function, *waiting.popleft())
+
+    def _collect(
+        self, waiting: deque[tuple[Any, int]], *, label: str, progress: Callable[[int], None]
+    ) -> Iterator[Any]:
+        """Wait for the next message or death and act on it."""
+        busy = {worker.pipe: worker for worker in self._pool if worker.busy}
+        ready = wait(list(busy), timeout=self.stall_seconds)
+        for pipe in ready if ready else list(busy):
+            worker = busy[pipe]
+            try:
+                kind, value = worker.pipe.recv() if ready else ("stalled", None)
+            except (EOFError, ConnectionResetError):
+                kind, value = "died", None
+            if kind == "progress":
+                progress(value)
+            elif kind == "done":
+                worker.busy = None
+                yield value
+            elif kind == "refused":
+                raise value
+            elif kind == "failed":
+                raise RuntimeError(f"{label} failed:\n{value}")
+            else:
+                self._replace(worker, waiting, label=label, kind=kind)
+
+    def _replace(self, worker: _Worker, waiting: deque[tuple[Any, int]], *, label: str, kind: str) -> None:
+        assert worker.busy is not None
+        item, attempt = worker.busy
+        self._pool.remove(worker)
+        worker.stop()
+        if attempt + 1 == ATTEMPTS:
+            raise StarsmithError(
+                f"{label}: a worker {kind} {ATTEMPTS} times on {item!s:.200} (exit code {worker.process.exitcode}). "
+                "Free some memory or use fewer --workers, then run the same command again."
+            )
+        waiting.appendleft((item, attempt + 1))
+
+    def _drop_busy(self) -> None:
+        """After an error: workers still at work are of no use to anybody."""
+        for worker in [worker for worker in self._pool if worker.busy]:
+            self._pool.remove(worker)
+            worker.stop()
+
+    def sql(self, store: Store, query: Query, tables: dict[str, Table | pa.Table]) -> tuple[Part, ...]:
+        if found := violations(query.text):
+            raise ValueError(f"query {query.name} leaves the common SQL subset: {'; '.join(found)}")
+        connection = self._duckdb()
+        for name, table in tables.items():
+            connection.register(name, table.dataset(store) if isinstance(table, Table) else table)
+        order = [query.partition_by] if query.partition_by else []
+        order += [column for column in query.key if column not in order]
+        by = ", ".join(f"{column} ASC NULLS FIRST" for column in order)
+        try:
+            # The select list casts nothing: Arrow casts each batch, the same way on every engine.
+            columns = ", ".join(query.schema.names)
+            reader = connection.execute(f"SELECT {columns} FROM ({query.text}) AS result ORDER BY {by}").to_arrow_reader()
+            return tuple(_write(store, query, reader))
+        except duckdb.OutOfMemoryException as error:
+            raise StarsmithError(f"Query {query.name} needs more memory or disk than there is: {error}") from error
+        finally:
+            for name in tables:
+                connection.unregister(name)
+
+    def _duckdb(self) -> duckdb.DuckDBPyConnection:
+        if self._connection is None:
+            os.makedirs(self.spill, exist_ok=True)
+            self._connection = duckdb.connect()
+            self._connection.execute("SET memory_limit = ?", [SQL_MEMORY])
+            self._connection.execute("SET temp_directory = ?", [self.spill])
+            self._connection.execute("SET threads = ?", [self.workers])
+            self._connection.execute("SET enable_progress_bar = false")
+            self._connection.execute("SET preserve_insertion_order = false")
+        return self._connection
+
+    def close(self) -> None:
+        for worker in self._pool:
+            worker.stop()
+        self._pool = []
+        if self._connection is not None:
+            self._connection.close()
+
+
+def _write(store: Store, query: Query, reader: pa.RecordBatchReader) -> Iterator[Part]:
+    """Write sorted rows as one part, or one for each run of equal partition values."""
+    batches = (pa.Table.from_batches([batch]).cast(query.schema) for batch in reader)
+    if query.partition_by is None:
+        yield write_part(store, query.name, query.schema, batches)
+        return
+    runs = _Runs(batches, query.partition_by)
+    while (shard := runs.next_value()) is not None:
+        yield write_part(store, query.name, query.schema, runs.current(), shard=shard)
+
+
+class _Runs:
+    """Cut a stream of tables, sorted by a column, into streams of equal value."""
+
+    def __init__(self, batches: Iterator[pa.Table], column: str) -> None:
+        self.batches, self.column = batches, column
+        self.rest: pa.Table | None = None
+
+    def next_value(self) -> str | None:
+        while self.rest is None or self.rest.num_rows == 0:
+            self.rest = next(self.batches, None)
+            if self.rest is None:
+                return None
+        return str(self.rest[self.column][0])
+
+    def current(self) -> Iterator[pa.Table]:
+        value = self.next_value()
+        while value is not None and self.next_value() == value:
+            assert self.rest is not None
+            equal = self.rest[self.column].to_numpy(zero_copy_only=False) == value
+            end = len(equal) if equal.all() else int(equal.argmin())
+            piece, self.rest = self.rest.slice(0, end), self.rest.slice(end)
+            yield piece

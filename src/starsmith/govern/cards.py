@@ -1,0 +1,78 @@
+"""The release folder: data files under plain names, the dataset card, and the manifest that is written last.
+
+A release is named by the digest of its manifest, which holds the digests of all its files and no time, path or engine.
+So the same recipe over the same sources gives the same release under the same name, wherever it was built.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, fields
+from typing import Any
+
+from starsmith.builder import Builder
+from starsmith.govern.dataset_card import Composition, card
+from starsmith.recipe import Recipe
+from starsmith.settings import SourceSettings
+from starsmith.storage import NAME_DIGITS, Store, to_json
+from starsmith.table import Part
+
+MANIFEST_FORMAT = 1
+_PLACES = frozenset({"path", "metadata"})
+"""Settings that say where something lies on one machine."""
+
+
+def publish(builder: Builder, recipe: Recipe, *, versions: dict[str, str]) -> str:
+    """Write the release folder of the tables `data` and `ids`; return its name in the workspace."""
+    store, tables = builder.store, builder.tables
+    files = {
+        f"{table}/{part.shard}.parquet": part for table in ("data", "ids") for part in tables[table].parts
+    }
+    composition = Composition.read(store, tables, recipe)
+    readme = card(composition, recipe, versions).encode()
+    manifest = to_json(_manifest(recipe, versions, files, readme, documents=tables["data"].rows))
+    release = f"releases/{hashlib.sha256(manifest).hexdigest()[:NAME_DIGITS // 2]}"
+    for name, part in files.items():
+        store.copy(part.name, f"{release}/{name}")
+    store.write(f"{release}/README.md", readme)
+    store.write(f"{release}/manifest.json", manifest)
+    return release
+
+
+def _manifest(
+    recipe: Recipe, versions: dict[str, str], files: dict[str, Part], readme: bytes, *, documents: int
+) -> dict[str, Any]:
+    listed = [
+        {"path": name, "sha256": part.digest, "bytes": part.bytes, "rows": part.rows}
+        for name, part in sorted(files.items())
+    ]
+    listed.append({"path": "README.md", "sha256": hashlib.sha256(readme).hexdigest(), "bytes": len(readme), "rows": 0})
+    return {
+        "format": MANIFEST_FORMAT,
+        "name": recipe.release.name,
+        "profile": recipe.profile,
+        "order": list(recipe.order),
+        "recipe": settings_of(recipe),
+        "versions": versions,
+        "documents": documents,
+        "files": listed,
+    }
+
+
+def settings_of(recipe: Recipe) -> dict[str, Any]:
+    """Return everything in a recipe that says what is done, and nothing that says where things lie."""
+    sources = [
+        {field.name: getattr(source, field.name) for field in fields(SourceSettings) if field.name not in _PLACES}
+        for source in recipe.sources
+    ]
+    stages = {
+        field.name: asdict(getattr(recipe, field.name))
+        for field in fields(recipe)
+        if field.name not in ("profile", "base", "workspace", "sources")
+    }
+    return {"sources": sources, **stages}
+
+
+def read_manifest(store: Store, release: str) -> dict[str, Any]:
+    """Return the manifest of a release."""
+    manifest: dict[str, Any] = json.loads(store.read(f"{release}/manifest.json"))
+    return manifest

@@ -1,0 +1,123 @@
+"""Licences of a whole corpus: statements gathered, resolved per folder, and joined to documents.
+
+What a file states is found by annotate, how statements of a folder go together by `curate.licence_decision`; this
+module feeds the one into the other. Every statement of an origin meets in one task, whichever shards it came from.
+"""
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from starsmith.builder import Builder
+from starsmith.curate import licence_decision
+from starsmith.curate.licence_expression import normalise
+from starsmith.document import LICENCE_STATEMENTS
+from starsmith.engines import Query
+from starsmith.fingerprint import fingerprint
+from starsmith.job import Outcome, Progress, Work
+from starsmith.recipe import Recipe
+from starsmith.settings import LicenceSettings
+from starsmith.storage import Store
+from starsmith.table import Part, Table, write_part
+
+VERSION = 1
+
+_BUCKETED = LICENCE_STATEMENTS.append(pa.field("bucket", pa.string(), nullable=False))
+_STATEMENT_COLUMNS = ", ".join(LICENCE_STATEMENTS.names)
+
+_STATEMENTS_QUERY = Query(
+    name="statements_by_origin",
+    text=f"""
+SELECT {_STATEMENT_COLUMNS}, lower(substr(hex(origin_id), 1, 1)) AS bucket
+FROM (
+  SELECT {_STATEMENT_COLUMNS} FROM licence_statements
+  UNION ALL
+  SELECT {_STATEMENT_COLUMNS} FROM declared
+) AS statements""",
+    schema=_BUCKETED,
+    key=LICENCE_STATEMENTS.names,
+    partition_by="bucket",
+)
+"""Sixteen buckets by origin: enough tasks for a laptop, few enough files for a cluster."""
+
+_STATED_QUERY = Query(
+    name="stated_expressions",
+    text="""
+SELECT licence AS expression FROM texts WHERE licence IS NOT NULL GROUP BY licence
+UNION
+SELECT gha_license_id AS expression FROM origins WHERE gha_license_id IS NOT NULL GROUP BY gha_license_id""",
+    schema=pa.schema([pa.field("expression", pa.string(), nullable=False)]),
+    key=["expression"],
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ResolveFolders:
+    """Resolve the statements of one bucket of origins."""
+
+    statements: Part
+    settings: LicenceSettings
+
+    def __str__(self) -> str:
+        return f"licences of origins {self.statements.shard}…"
+
+    def __call__(self, store: Store, *, attempt: int, progress: Progress) -> Outcome:
+        rows = Table(name="statements_by_origin", schema=_BUCKETED, parts=(self.statements,)).read(store)
+        resolved = licence_decision.resolve_folders(rows.drop_columns(["bucket"]), self.settings)
+        progress(rows.num_rows)
+        part = write_part(
+            store, "folder_licences", licence_decision.FOLDER_LICENCES, [resolved], shard=self.statements.shard
+        )
+        return Outcome(parts={"folder_licences": (part,)})
+
+
+def resolve(builder: Builder, recipe: Recipe) -> Table:
+    """Return the LICENCES table of a build: one row per document."""
+    tables = builder.tables
+    declared = declared_statements(tables["origins"].read(builder.store))
+    statements = builder.sql(_STATEMENTS_QUERY, licence_statements=tables["licence_statements"], declared=declared)
+    works: list[tuple[str, Work]] = [
+        (
+            fingerprint([VERSION, pa.__version__, part.digest, recipe.licence]),
+            ResolveFolders(statements=part, settings=recipe.licence),
+        )
+        for part in statements.parts
+    ]
+    schemas = {"folder_licences": licence_decision.FOLDER_LICENCES}
+    folders = builder.map("folder licences", works, schemas, total=statements.rows)["folder_licences"]
+    stated = builder.sql(_STATED_QUERY, texts=tables["texts"], origins=tables["origins"]).read(builder.store)
+    types = licence_decision.expression_types(stated["expression"].to_pylist(), recipe.licence)
+    return builder.sql(
+        Query(
+            name="licences",
+            text=licence_decision.licences_query(recipe.licence),
+            schema=licence_decision.LICENCES,
+            key=["document_id"],
+        ),
+        documents=tables["documents"],
+        folders=tables["folders"],
+        folder_licences=folders,
+        texts=tables["texts"],
+        expression_types=types,
+        origins=tables["origins"],
+    )
+
+
+def declared_statements(origins: pa.Table) -> pa.Table:
+    """Return what origins declare of themselves as statements for their root folder."""
+    rows = []
+    for row in origins.select(["origin_id", "declared_license"]).to_pylist():
+        expression = normalise(row["declared_license"]) if row["declared_license"] else None
+        if expression is not None:
+            rows.append(
+                {
+                    "origin_id": row["origin_id"],
+                    "folder": "",
+                    "document_id": None,
+                    "path": "",
+                    "kind": "origin",
+                    "expression": expression,
+                    "score": 100.0,
+                }
+            )
+    return pa.Table.from_pylist(rows, schema=LICENCE_STATEMENTS)

@@ -1,0 +1,217 @@
+"""Near-duplicates of a whole corpus: from bands to verdicts (section 4 of the paper's data description).
+
+Two queries find which documents share a bucket. One task cuts them into groups that have no bucket in common; further
+tasks decide the groups, each reading the shingle sets of its own members. How a group is decided is the business of
+`curate.near_duplicates`; the numbers a document is known by here are its ranks in winner order.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.ipc
+
+from starsmith.curate import near_duplicates
+from starsmith.curate.exact_duplicates import WINNER_ORDER
+from starsmith.document import ID_BYTES
+from starsmith.engines import Query
+from starsmith.job import Outcome, Progress
+from starsmith.ledger import DROPS
+from starsmith.settings import NearDuplicateSettings
+from starsmith.storage import Store
+from starsmith.table import Part, Table, write_part
+
+VERSION = 1
+GROUP_SHINGLES = 16 << 20
+"""Shingle hashes a task loads at a time: 64 MiB. One group of connected documents may exceed it."""
+_BANDS_PER_SCOPE = 1 << 12
+"""Bands of different languages never meet: the scope is part of the band's number."""
+
+_ID = pa.binary(ID_BYTES)
+
+MEMBERS = pa.schema(
+    [
+        pa.field("rank", pa.int64(), nullable=False),
+        pa.field("document_id", _ID, nullable=False),
+        pa.field("shard", pa.string(), nullable=False),
+        pa.field("content_id", _ID, nullable=False),
+        pa.field("scope", pa.int64(), nullable=False),
+        pa.field("num_shingles", pa.int64(), nullable=False),
+        pa.field("shingle_row", pa.int64(), nullable=False),
+    ]
+)
+BUCKETS = pa.schema(
+    [
+        pa.field("rank", pa.int64(), nullable=False),
+        pa.field("band", pa.int32(), nullable=False),
+        pa.field("key", pa.int64(), nullable=False),
+    ]
+)
+NEAR = pa.schema(
+    [
+        pa.field("document_id", _ID, nullable=False),
+        pa.field("shard", pa.string(), nullable=False),
+        pa.field("cluster_id", _ID, nullable=False),
+        pa.field("winner_id", _ID),
+        pa.field("similarity", pa.float64(), nullable=False),
+    ]
+)
+"""One row per document that was compared: the kept document it stands behind (itself, where it is kept)."""
+
+
+def members_query(settings: NearDuplicateSettings, alive: str) -> Query:
+    """Rank the documents that have a signature, the best first; `scope` keeps languages apart."""
+    scope = "0" if settings.across_languages else "dense_rank() OVER (ORDER BY language ASC NULLS FIRST)"
+    text = f"""
+SELECT row_number() OVER (ORDER BY {WINNER_ORDER}) - 1 AS rank,
+       document_id, shard, content_id, {scope} AS scope, num_shingles, shingle_row
+FROM ({alive}) AS alive
+WHERE shingle_row IS NOT NULL"""
+    return Query(name="near_members", text=text, schema=MEMBERS, key=["rank"])
+
+
+BUCKETS_QUERY = Query(
+    name="near_buckets",
+    text=f"""
+SELECT near_members.rank, near_members.scope * {_BANDS_PER_SCOPE} + bands.band AS band, bands.key
+FROM near_members
+JOIN bands ON bands.shard = near_members.shard AND bands.content_id = near_members.content_id
+QUALIFY count(*) OVER (PARTITION BY near_members.scope, bands.band, bands.key) > 1""",
+    schema=BUCKETS,
+    key=["rank", "band"],
+)
+
+
+def drops_query(settings: NearDuplicateSettings) -> Query:
+    text = f"""
+SELECT document_id, shard, 'near' AS stage, 'duplicate.near' AS reason, similarity AS value,
+       CAST({settings.threshold} AS DOUBLE) AS threshold, winner_id, similarity, CAST(NULL AS STRING) AS detail
+FROM near
+WHERE winner_id IS NOT NULL"""
+    return Query(name="drops_near", text=text, schema=DROPS, key=["document_id"])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GroupMembers:
+    """Cut the members into groups without common buckets, each small enough to be decided in memory."""
+
+    members: Table
+    buckets: Table
+
+    def __str__(self) -> str:
+        return "near-duplicate groups"
+
+    def __call__(self, store: Store, *, attempt: int, progress: Progress) -> Outcome:
+        members = self.members.read(store)
+        buckets = self.buckets.read(store)
+        sizes = members["num_shingles"].to_numpy()
+        component = _components(buckets, len(sizes))
+        group = _groups(component, buckets["rank"].to_numpy(), sizes)
+        parts: dict[str, list[Part]] = {"group_members": [], "group_buckets": []}
+        for number in range(int(group.max(initial=-1)) + 1):
+            shard = f"{number:06d}"
+            own = members.filter(pa.array(group == number))
+            pairs = buckets.filter(pa.array(group[buckets["rank"].to_numpy()] == number))
+            parts["group_members"].append(write_part(store, "group_members", MEMBERS, [own], shard=shard))
+            parts["group_buckets"].append(write_part(store, "group_buckets", BUCKETS, [pairs], shard=shard))
+        return Outcome(parts={name: tuple(each) for name, each in parts.items()})
+
+
+def _components(buckets: pa.Table, total: int) -> npt.NDArray[np.int64]:
+    """Return the component of every member: each bucket ties its members to one another."""
+    rank, band, key = (buckets[name].to_numpy() for name in ("rank", "band", "key"))
+    order = np.lexsort((rank, key, band))
+    same = (band[order][1:] == band[order][:-1]) & (key[order][1:] == key[order][:-1])
+    left, right = rank[order][:-1][same], rank[order][1:][same]
+    return near_duplicates.components(left, right, total)
+
+
+def _groups(
+    component: npt.NDArray[np.int64], bucketed: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64]:
+    """Return the group of every member, -1 where it shares no bucket. Components are whole, in order of their best."""
+    shared = np.zeros(len(component), np.bool_)
+    shared[bucketed] = True
+    weight = np.bincount(component[shared], weights=sizes[shared], minlength=len(component)).astype(np.int64)
+    number = np.full(len(component), -1, np.int64)
+    current, filled = 0, 0
+    for best in np.flatnonzero(weight):
+        if filled and filled + weight[best] > GROUP_SHINGLES:
+            current, filled = current + 1, 0
+        number[best] = current
+        filled += int(weight[best])
+    return np.where(shared, number[component], -1)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DecideGroup:
+    """Decide one group of members by their shingle sets."""
+
+    members: Part
+    buckets: Part
+    shingles: Table
+    settings: NearDuplicateSettings
+
+    def __str__(self) -> str:
+        return f"near-duplicate group {self.members.shard}"
+
+    def __call__(self, store: Store, *, attempt: int, progress: Progress) -> Outcome:
+        members = Table(name="group_members", schema=MEMBERS, parts=(self.members,)).read(store)
+        buckets = Table(name="group_buckets", schema=BUCKETS, parts=(self.buckets,)).read(store)
+        ranks = members["rank"].to_numpy()
+        flat, starts, counts = _shingle_sets(store, self.shingles, members)
+        decisions = near_duplicates.decide(
+            near_duplicates.Members(
+                shingles=flat,
+                starts=starts,
+                counts=counts,
+                pair_members=np.searchsorted(ranks, buckets["rank"].to_numpy()).astype(np.int64),
+                pair_bands=buckets["band"].to_numpy(),
+                pair_keys=buckets["key"].to_numpy(),
+            ),
+            self.settings,
+        )
+        near = _near_rows(members, decisions)
+        progress(members.num_rows)
+        counts_ = {"compared": decisions.compared, "left_out": decisions.left_out}
+        return Outcome(parts={"near": (write_part(store, "near", NEAR, [near], shard=self.members.shard),)}, counts=counts_)
+
+
+def _near_rows(members: pa.Table, decisions: near_duplicates.Decisions) -> pa.Table:
+    ids = members["document_id"].combine_chunks()
+    dropped = decisions.winner >= 0
+    winners = ids.take(pa.array(decisions.winner, pa.int64(), mask=~dropped))
+    columns = [ids, members["shard"], ids.take(pa.array(decisions.cluster)), winners, pa.array(decisions.similarity)]
+    return pa.table(columns, schema=NEAR)
+
+
+def _shingle_sets(
+    store: Store, shingles: Table, members: pa.Table
+) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return the members' shingle sets as (flat, starts, counts), reading no other rows of the shards."""
+    shards, rows = members["shard"].to_pylist(), members["shingle_row"].to_pylist()
+    by_shard: dict[str, list[int]] = {}
+    for position, shard in enumerate(shards):
+        by_shard.setdefault(shard, []).append(position)
+    counts = members["num_shingles"].to_numpy().astype(np.int64)
+    starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)[:-1]]) if len(counts) else counts
+    flat = np.empty(int(counts.sum()), np.uint32)
+    parts = {part.shard: part for part in shingles.parts}
+    for shard, positions in by_shard.items():
+        with store.map(parts[shard].name) as file:
+            for position, value in zip(positions, _rows(file, [rows[each] for each in positions]), strict=True):
+                flat[starts[position] : starts[position] + counts[position]] = value
+    return flat, starts, counts
+
+
+def _rows(file: pa.NativeFile, rows: list[int]) -> Iterator[npt.NDArray[np.uint32]]:
+    """Yield single shingle sets of a mapped part."""
+    with pa.ipc.open_file(file) as reader:
+        batches = [reader.get_batch(number) for number in range(reader.num_record_batches)]
+    firsts = np.cumsum([0, *(batch.num_rows for batch in batches)])
+    for row in rows:
+        number = int(np.searchsorted(firsts, row, side="right")) - 1
+        value = batches[number]["shingles"][row - int(firsts[number])]
+        yield np.frombuffer(value.as_buffer(), "<u4")

@@ -1,0 +1,178 @@
+"""Where a workspace lives: the one module that touches storage.
+
+A `Store` is a folder seen through `pyarrow.fs`. Objects appear whole or not at all: data is spooled to a file of
+ours, digested, and only then published under its name. There is no update in place and no reliance on directory
+listings being ordered. What this module does not do: it knows nothing of tables, stages or builds.
+"""
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import pyarrow as pa
+from pyarrow import fs
+
+from starsmith.errors import StarsmithError
+
+NAME_DIGITS = 32
+"""Hex digits of a digest that go into a file name: 128 bits, so names do not collide at 10^10 files."""
+_COPY_BYTES = 1 << 20
+
+
+@contextmanager
+def disk_errors(place: str) -> Iterator[None]:
+    """Turn the errors of a full or unwritable disk into a message that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or "No space left" in str(error):
+            raise StarsmithError(
+                f"The disk that holds {place} is full. Free some space and run the same command again; "
+                "nothing that was published is damaged."
+            ) from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise StarsmithError(f"{place} cannot be written: {error.strerror}. Choose another workspace.") from error
+        raise
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """A folder of immutable objects. `root` is an absolute local path; names are relative, with forward slashes."""
+
+    root: str
+
+    @property
+    def filesystem(self) -> fs.FileSystem:
+        return fs.LocalFileSystem(use_mmap=False)
+
+    def path(self, name: str) -> str:
+        return f"{self.root}/{name}"
+
+    def exists(self, name: str) -> bool:
+        return bool(self.filesystem.get_file_info(self.path(name)).type == fs.FileType.File)
+
+    def size(self, name: str) -> int | None:
+        """Return the bytes of an object, or None if it does not exist."""
+        info = self.filesystem.get_file_info(self.path(name))
+        return int(info.size) if info.type == fs.FileType.File else None
+
+    def read(self, name: str) -> bytes:
+        with self.filesystem.open_input_file(self.path(name)) as file:
+            return bytes(file.read())
+
+    def open(self, name: str) -> pa.NativeFile:
+        """Open for random access."""
+        return self.filesystem.open_input_file(self.path(name))
+
+    def map(self, name: str) -> pa.NativeFile:
+        """Open for zero-copy access: pages are read as they are touched and the system may drop them again."""
+        return pa.memory_map(self.path(name))
+
+    def write(self, name: str, data: bytes) -> None:
+        """Publish a small object whole."""
+        with self.spool() as file:
+            file.write(data)
+            self.publish(file, name)
+
+    @contextmanager
+    def spool(self) -> Iterator[IO[bytes]]:
+        """Yield an unnamed file to write an object into before it is published."""
+        with disk_errors(self.root):
+            os.makedirs(self.path("tmp"), exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=self.path("tmp"), delete=False) as file:
+                try:
+                    yield file
+                finally:
+                    Path(file.name).unlink(missing_ok=True)
+
+    def publish(self, file: IO[bytes], name: str) -> None:
+        """Give a spooled file its name. An object that is there already has the same bytes and is replaced."""
+        with disk_errors(self.root):
+            file.flush()
+            target = self.path(name)
+            os.makedirs(os.path.dirname(target), exist_ok=True)
+            os.chmod(file.name, 0o644)
+            os.replace(file.name, target)
+
+    def publish_digested(self, file: IO[bytes], template: str) -> tuple[str, str, int]:
+        """Publish under a name that holds part of the SHA-256 (`{digest}` in `template`); return (name, SHA-256, bytes)."""
+        file.flush()
+        file.seek(0)
+        digest, size = hashlib.sha256(), 0
+        while block := file.read(_COPY_BYTES):
+            digest.update(block)
+            size += len(block)
+        name = template.format(digest=digest.hexdigest()[:NAME_DIGITS])
+        self.publish(file, name)
+        return name, digest.hexdigest(), size
+
+    def copy(self, source: str, target: str) -> None:
+        """Make an object available under a second name (a hard link where the disk allows it)."""
+        with disk_errors(self.root):
+            os.makedirs(os.path.dirname(self.path(target)), exist_ok=True)
+            if self.size(target) == self.size(source):
+                return
+            Path(self.path(target)).unlink(missing_ok=True)
+            try:
+                os.link(self.path(source), self.path(target))
+            except OSError as error:
+                if error.errno not in (errno.EPERM, errno.EXDEV, errno.EMLINK, errno.ENOTSUP):
+                    raise
+                fs.copy_files(
+                    self.path(source),
+                    self.path(target),
+                    source_filesystem=self.filesystem,
+                    destination_filesystem=self.filesystem,
+                )
+
+    def names(self, prefix: str) -> list[str]:
+        """Return the sorted names of all objects below a folder."""
+        selector = fs.FileSelector(self.path(prefix), allow_not_found=True, recursive=True)
+        found = self.filesystem.get_file_info(selector)
+        return sorted(info.path[len(self.root) + 1 :] for info in found if info.type == fs.FileType.File)
+
+    def delete(self, name: str) -> None:
+        self.filesystem.delete_file(self.path(name))
+
+    def clear_spool(self) -> None:
+        """Remove what killed runs left half-written. Only the holder of the lock may do this."""
+        for name in self.names("tmp"):
+            self.delete(name)
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the workspace for writing; a second writer gets an error that names the first.
+
+        The kernel releases the lock when its holder dies, however it dies.
+        """
+        with disk_errors(self.root):
+            os.makedirs(self.root, exist_ok=True)
+            handle = os.open(self.path("lock"), os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                holder = os.pread(handle, 4096, 0).decode(errors="replace") or "another process"
+                raise StarsmithError(
+                    f"The workspace {self.root} is being written by {holder}. Wait for it to end, or choose another workspace."
+                ) from None
+            with disk_errors(self.root):
+                os.ftruncate(handle, 0)
+                os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
+            yield
+        finally:
+            os.close(handle)
+
+
+def to_json(value: object) -> bytes:
+    """Return readable JSON with sorted keys: equal values give equal bytes."""
+    return (json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()

@@ -1,0 +1,195 @@
+"""Tables: immutable, typed Parquet data with a record that says what made it.
+
+A *part* is one Parquet (or Arrow) file that carries its digest in its name. A *table* is a schema and a list of
+parts. A *record* says that a task or query with a given fingerprint has been done and which parts came out; it is
+written after them, so a table exists when its record exists. Records are the only memory a build has: a task whose
+record is there and whose parts are there is not run again.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+import pyarrow.ipc
+import pyarrow.parquet as pq
+
+from starsmith.errors import StarsmithError
+from starsmith.fingerprint import fingerprint
+from starsmith.storage import Store, to_json
+
+ROW_GROUP_ROWS = 65_536
+CONTENT_ROW_GROUP_BYTES = 8 << 20
+"""Contents are read back one row group at a time; 8 MiB keeps a worker's memory flat at no measurable cost."""
+
+TABLE_COMPRESSION_LEVEL = 1
+BULK_COLUMNS = frozenset({"content", "shingles"})
+"""Columns without statistics or dictionaries: nobody filters by them and they hardly repeat."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Part:
+    """One data file of a table. `shard` is empty for a table that is not cut by shard."""
+
+    shard: str
+    name: str
+    rows: int
+    bytes: int
+    digest: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Table:
+    """A schema and the files that hold its rows, in shard order."""
+
+    name: str
+    schema: pa.Schema
+    parts: tuple[Part, ...]
+
+    @property
+    def rows(self) -> int:
+        return sum(part.rows for part in self.parts)
+
+    @property
+    def digest(self) -> str:
+        """Equal rows in equal parts give equal digests, whoever made them."""
+        return fingerprint([self.schema.to_string(), [part.digest for part in self.parts]])
+
+    def of_shard(self, shard: str) -> "Table":
+        return replace(self, parts=tuple(part for part in self.parts if part.shard == shard))
+
+    def dataset(self, store: Store) -> ds.Dataset:
+        """Return the rows for an engine to scan."""
+        if not self.parts:
+            return ds.dataset(self.schema.empty_table())
+        files = [store.path(part.name) for part in self.parts]
+        return ds.dataset(files, schema=self.schema, format="parquet", filesystem=store.filesystem)
+
+    def read(self, store: Store, columns: Sequence[str] | None = None) -> pa.Table:
+        """Return all rows in memory; only for tables known to be small."""
+        wanted = self.schema if columns is None else pa.schema([self.schema.field(name) for name in columns])
+        tables = [pq.read_table(store.open(part.name), columns=list(wanted.names)).cast(wanted) for part in self.parts]
+        return pa.concat_tables(tables) if tables else wanted.empty_table()
+
+
+def union(name: str, tables: Sequence[Table]) -> Table:
+    """Return one table with the parts of several of equal schema."""
+    return Table(name=name, schema=tables[0].schema, parts=tuple(part for table in tables for part in table.parts))
+
+
+def write_part(
+    store: Store,
+    table: str,
+    schema: pa.Schema,
+    batches: Iterable[pa.RecordBatch | pa.Table],
+    *,
+    shard: str = "",
+    compression_level: int = TABLE_COMPRESSION_LEVEL,
+) -> Part:
+    """Write one part. Row groups depend on the rows alone, not on how they are cut into batches."""
+    bulk = [name for name in schema.names if name in BULK_COLUMNS]
+    rows = 0
+    with store.spool() as file:
+        with pq.ParquetWriter(
+            file,
+            schema,
+            compression="zstd",
+            compression_level=compression_level,
+            use_dictionary=[name for name in schema.names if name not in bulk] or False,
+            write_statistics=[name for name in schema.names if name not in bulk] or False,
+        ) as writer:
+            for group in row_groups(batches, schema, bulk=bulk):
+                writer.write_table(group, row_group_size=max(group.num_rows, 1))
+                rows += group.num_rows
+        template = f"tables/{table}/{shard + '-' if shard else ''}{{digest}}.parquet"
+        name, digest, size = store.publish_digested(file, template)
+    return Part(shard=shard, name=name, rows=rows, bytes=size, digest=digest)
+
+
+def write_mapped_part(store: Store, table: str, schema: pa.Schema, rows: pa.Table, *, shard: str) -> Part:
+    """Write one part as an uncompressed Arrow file, whose rows can be read singly without reading the rest."""
+    with store.spool() as file:
+        with pa.ipc.new_file(file, schema) as writer:
+            writer.write_table(rows.combine_chunks())
+        name, digest, size = store.publish_digested(file, f"tables/{table}/{shard}-{{digest}}.arrow")
+    return Part(shard=shard, name=name, rows=rows.num_rows, bytes=size, digest=digest)
+
+
+def row_groups(
+    batches: Iterable[pa.RecordBatch | pa.Table], schema: pa.Schema, *, bulk: Sequence[str] = ()
+) -> Iterator[pa.Table]:
+    """Re-cut batches into row groups: a row ends one when the rows or the bulk bytes since the last cut are enough."""
+    pending: list[pa.Table] = []
+    rows, weight = 0, 0
+    for batch in batches:
+        rest = (pa.Table.from_batches([batch]) if isinstance(batch, pa.RecordBatch) else batch).cast(schema)
+        while rest.num_rows:
+            lengths = np.asarray(pc.binary_length(rest[bulk[0]])) if bulk else np.zeros(rest.num_rows, np.int64)
+            reached = weight + np.cumsum(lengths, dtype=np.int64) >= CONTENT_ROW_GROUP_BYTES
+            by_weight = int(reached.argmax()) + 1 if reached.any() else rest.num_rows + 1
+            take = min(by_weight, ROW_GROUP_ROWS - rows)
+            piece, rest = rest.slice(0, take), rest.slice(take)
+            pending.append(piece)
+            rows, weight = rows + piece.num_rows, weight + int(lengths[:take].sum())
+            if take == by_weight or rows == ROW_GROUP_ROWS:
+                yield pa.concat_tables(pending).combine_chunks()
+                pending, rows, weight = [], 0, 0
+    if rows:
+        yield pa.concat_tables(pending).combine_chunks()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Record:
+    """What one task or query produced. `seconds` is how long it took when it ran; nothing depends on it."""
+
+    stage: str
+    fingerprint: str
+    outputs: dict[str, tuple[Part, ...]]
+    seconds: float
+    counts: dict[str, int]
+    final: bool = True
+
+    @property
+    def name(self) -> str:
+        return record_name(self.stage, self.fingerprint)
+
+    def write(self, store: Store) -> None:
+        store.write(self.name, to_json(_plain(self)))
+
+
+def record_name(stage: str, key: str) -> str:
+    return f"records/{stage}/{key}.json"
+
+
+def _plain(record: Record) -> dict[str, Any]:
+    parts = {
+        table: [{slot: getattr(part, slot) for slot in Part.__slots__} for part in parts]
+        for table, parts in record.outputs.items()
+    }
+    return {
+        "stage": record.stage,
+        "fingerprint": record.fingerprint,
+        "outputs": parts,
+        "seconds": record.seconds,
+        "counts": record.counts,
+        "final": record.final,
+    }
+
+
+def read_record(store: Store, stage: str, key: str) -> Record | None:
+    """Return the record of finished work, or None if it is not there, not final, or one of its parts is missing."""
+    name = record_name(stage, key)
+    if not store.exists(name):
+        return None
+    try:
+        plain = json.loads(store.read(name))
+        outputs = {table: tuple(Part(**part) for part in parts) for table, parts in plain["outputs"].items()}
+        record = Record(**{**plain, "outputs": outputs})
+    except (ValueError, TypeError, KeyError) as error:
+        raise StarsmithError(f"{store.path(name)} is damaged ({error}). Delete that file and build again.") from error
+    whole = all(store.size(part.name) == part.bytes for parts in outputs.values() for part in parts)
+    return record if record.final and whole else None

@@ -1,0 +1,147 @@
+"""A workspace: the store of one corpus, its format, and the record of its latest build.
+
+The build record is written last. Whatever a build did before is reachable through it; the rest is `starsmith gc`'s.
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from starsmith.errors import StarsmithError
+from starsmith.storage import Store, to_json
+from starsmith.table import Part, Table
+
+FORMAT = 1
+_FORMAT_FILE = "workspace.json"
+BUILD_FILE = "build.json"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StageReport:
+    """What one stage of a build did. `ran` of `items` pieces of work were done in this run, the rest reused.
+
+    `seconds` is time on the wall in this run; `work_seconds` is what the work took when it was done.
+    """
+
+    name: str
+    seconds: float
+    work_seconds: float
+    items: int
+    ran: int
+    documents_in: int
+    kept: int
+    dropped: dict[str, int] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BuildRecord:
+    """The latest build: its recipe as text, its stages, the parts of its tables, and where its release lies."""
+
+    recipe: str
+    base: str
+    profile: str
+    engine: str
+    workers: int
+    until: str
+    stages: tuple[StageReport, ...]
+    tables: dict[str, tuple[Part, ...]]
+    records: tuple[str, ...]
+    release: str | None
+    versions: dict[str, str]
+    notes: tuple[str, ...] = ()
+
+    def table(self, name: str, schema: pa.Schema) -> Table:
+        """Return a table of this build.
+
+        Raises StarsmithError if the build stopped before it.
+        """
+        if name not in self.tables:
+            raise StarsmithError(
+                f"The workspace has no table {name!r}: its last build stopped after {self.until!r}. "
+                "Run `starsmith build` to the end."
+            )
+        return Table(name=name, schema=schema, parts=self.tables[name])
+
+
+def open_store(path: Path | str, *, create: bool) -> Store:
+    """Return the store of a workspace, made if it is new and `create`.
+
+    Raises StarsmithError for a folder that is no workspace or one of another version.
+    """
+    root = Path(path).absolute()
+    store = Store(str(root))
+    if store.exists(_FORMAT_FILE):
+        _check_format(store)
+        return store
+    if not create:
+        raise StarsmithError(f"{path} is not a workspace. Make one with `starsmith build RECIPE --workspace {path}`.")
+    if root.is_file() or (root.is_dir() and any(entry.name not in ("lock", "tmp") for entry in root.iterdir())):
+        raise StarsmithError(f"{path} is not a workspace and not empty. Choose another folder for the workspace.")
+    store.write(_FORMAT_FILE, to_json({"format": FORMAT}))
+    return store
+
+
+def _check_format(store: Store) -> None:
+    try:
+        found = json.loads(store.read(_FORMAT_FILE))["format"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise StarsmithError(f"{store.path(_FORMAT_FILE)} is damaged: {error}. Build into another folder.") from error
+    if found != FORMAT:
+        raise StarsmithError(
+            f"{store.root} is a workspace of format {found}; this version of Starsmith reads format {FORMAT}. "
+            "Use the version that made it, or build into another folder."
+        )
+
+
+@contextmanager
+def writing(path: Path | str) -> Iterator[Store]:
+    """Open a workspace for writing, alone."""
+    root = Path(path).absolute()
+    if root.is_file():
+        raise StarsmithError(f"{path} is a file. Choose a folder for the workspace.")
+    with Store(str(root)).lock():
+        store = open_store(path, create=True)
+        store.clear_spool()
+        yield store
+
+
+def write_build(store: Store, build: BuildRecord) -> None:
+    store.write(BUILD_FILE, to_json(asdict(build)))
+
+
+def read_build(store: Store) -> BuildRecord:
+    """Return the record of the latest build.
+
+    Raises StarsmithError if there is none.
+    """
+    if not store.exists(BUILD_FILE):
+        raise StarsmithError(f"The workspace {store.root} holds no finished build. Run `starsmith build` first.")
+    plain: dict[str, Any] = json.loads(store.read(BUILD_FILE))
+    plain["stages"] = tuple(StageReport(**stage) for stage in plain["stages"])
+    plain["tables"] = {name: tuple(Part(**part) for part in parts) for name, parts in plain["tables"].items()}
+    plain["records"], plain["notes"] = tuple(plain["records"]), tuple(plain["notes"])
+    return BuildRecord(**plain)
+
+
+def collect_garbage(store: Store, build: BuildRecord) -> tuple[int, int]:
+    """Remove every table file and record that the latest build does not refer to; return (files, bytes) removed."""
+    used = {part.name for parts in build.tables.values() for part in parts} | set(build.records)
+    unused = [name for prefix in ("tables", "records") for name in store.names(prefix) if name not in used]
+    unused += _unfinished_releases(store)
+    size = sum(store.size(name) or 0 for name in unused)
+    for name in unused:
+        store.delete(name)
+    return len(unused), size
+
+
+def _unfinished_releases(store: Store) -> list[str]:
+    """Return the files of releases without a manifest, which is written last."""
+    names = store.names("releases")
+    finished = {name.split("/")[1] for name in names if name.endswith("/manifest.json")}
+    return [name for name in names if name.split("/")[1] not in finished]
