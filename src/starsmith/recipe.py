@@ -171,10 +171,8 @@ def loads(text: str, *, base: Path, name: str = "recipe.toml") -> Recipe:
 
 def dumps(recipe: Recipe) -> str:
     """Return a recipe as TOML with every key written out; `loads` with the same `base` gives the recipe back."""
-    workspace = recipe.workspace
-    if workspace.is_relative_to(recipe.base):
-        workspace = workspace.relative_to(recipe.base)
-    blocks = [_block(None, TopSettings(profile=recipe.profile, workspace=str(workspace)))]
+    workspace = str(_relative(recipe.workspace, recipe.base))
+    blocks = [_block(None, TopSettings(profile=recipe.profile, workspace=workspace))]
     blocks += [_block("[[source]]", source) for source in recipe.sources]
     blocks += [_block(f"[{section}]", getattr(recipe, section)) for section in SECTIONS]
     return "\n".join(blocks)
@@ -258,34 +256,43 @@ def _expanded(path: str) -> Path:
 
 def _contradictions(recipe: Recipe) -> Iterator[tuple[KeyPath, str]]:
     """Yield where settings that are each possible are impossible together, and why."""
+    workspace = _relative(recipe.workspace, recipe.base)
+    if workspace == Path():
+        yield ("workspace",), "is the folder of the recipe itself; expected a folder of its own."
+    if str(workspace).startswith("~"):
+        yield ("workspace",), "starts with `~`, but there is no such home folder."
     near = recipe.near_duplicates
     if (near.bands == 0) != (near.rows == 0):
         given, unset = ("rows", "bands") if near.bands == 0 else ("bands", "rows")
-        yield (
-            ("near_duplicates", given),
-            f"is set but {unset} is 0; set both, or neither for a layout that fits `recall`.",
-        )
-    if near.bands * near.rows > near.permutations:
-        found = f"is {near.bands} and rows is {near.rows}, which takes {near.bands * near.rows} permutations"
-        yield (
-            ("near_duplicates", "bands"),
-            f"{found}; expected at most near_duplicates.permutations, {near.permutations}.",
-        )
+        yield ("near_duplicates", given), f"is set but {unset} is 0; set both, or neither to let `recall` decide."
+    taken = near.bands * near.rows
+    if taken > near.permutations:
+        message = f"is {near.bands} and rows is {near.rows}, which takes {taken} permutations"
+        yield ("near_duplicates", "bands"), f"{message}; expected at most the {near.permutations} of `permutations`."
     if not recipe.release.name.strip():
         yield ("release", "name"), "is empty; expected a name for the dataset card."
-    seen: set[tuple[str, str]] = set()
-    for number, source in enumerate(recipe.sources):
+    yield from _source_contradictions(recipe.sources)
+
+
+def _source_contradictions(sources: tuple[SourceSettings, ...]) -> Iterator[tuple[KeyPath, str]]:
+    seen = set()
+    for number, source in enumerate(sources):
         for key in ("path", "metadata"):
             if str(_expanded(getattr(source, key))).startswith("~"):
                 yield ("source", number, key), "starts with `~`, but there is no such home folder."
         if source.kind == "git" and not source.path:
             yield ("source", number, "path"), "is missing; a git source needs a repository or a folder of them."
         if source.kind != "git" and source.metadata:
-            yield ("source", number, "metadata"), f"is set, but only git sources have one; this one is {source.kind}."
-        place = (source.kind, str(Path(source.path)))
+            yield ("source", number, "metadata"), f"is set, but this source is {source.kind}; only git sources have it."
+        # Reading a place twice would give every document of it two verdicts.
+        place = (source.kind, _expanded(source.path))
         if place in seen:
             yield ("source", number), "reads the same as a source above it; remove one of them."
         seen.add(place)
+
+
+def _relative(path: Path, base: Path) -> Path:
+    return path.relative_to(base) if path.is_relative_to(base) else path
 
 
 def _block(header: str | None, settings: Any) -> str:
