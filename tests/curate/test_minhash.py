@@ -185,6 +185,11 @@ def test_null_texts_are_refused() -> None:
         sign(pa.array([None], pa.large_binary()), DEFAULT)
 
 
+def test_offsets_of_another_width_are_refused_and_not_misread() -> None:
+    with pytest.raises(TypeError, match="large_binary"):
+        sign(pa.array([b"one two three four five"], pa.binary()), DEFAULT)
+
+
 def test_signatures_estimate_jaccard_without_bias() -> None:
     """Bands of one row show the minima one by one: their agreement is binomial around the true similarity."""
     one_row = NearDuplicateSettings(bands=256, rows=1, ngram=1)

@@ -46,6 +46,7 @@ _HALF = _U64(32)
 _MAX_U32 = _U32(0xFFFFFFFF)
 
 F = TypeVar("F", bound=Callable[..., object])
+T = TypeVar("T", bound=np.generic)
 
 
 def compiled(function: F) -> F:
@@ -122,12 +123,12 @@ def _explicit_layout(settings: NearDuplicateSettings) -> Layout:
 def sign(texts: pa.LargeBinaryArray, settings: NearDuplicateSettings) -> Signed:
     """Return shingles and band keys of `texts` (UTF-8, no nulls). Neighbours in the batch do not influence each other.
 
-    Beside the result, memory is at most 8 bytes for each byte of the longest text, or 32 MiB if that is more.
+    Beside the result (twice, for a moment), memory is at most 8 bytes for each byte of the longest text, or 32 MiB.
     """
     if texts.null_count:
         raise ValueError("texts to sign must not be null")
     bands = layout(settings)
-    data, offsets = _text_buffers(texts)
+    data, offsets = value_buffers(texts)
     bounds = _shingle_bounds(np.diff(offsets), settings)
     counts = np.zeros(len(texts), np.int64)
     keys = np.zeros((len(texts), bands.bands), np.int64)
@@ -168,13 +169,22 @@ def _word_bytes() -> Bytes:
 _WORD_BYTES = _word_bytes()
 
 
-def _text_buffers(texts: pa.LargeBinaryArray) -> tuple[Bytes, Indices]:
-    """Return the bytes and the [texts + 1] offsets of an Arrow array, without copying."""
-    _, offsets, data = texts.buffers()
-    if not len(texts) or data is None or not data.size:
-        return np.zeros(0, np.uint8), np.zeros(len(texts) + 1, np.int64)
-    all_offsets = np.frombuffer(offsets, np.int64)
-    return np.frombuffer(data, np.uint8), all_offsets[texts.offset : texts.offset + len(texts) + 1]
+def value_buffers(values: pa.LargeBinaryArray) -> tuple[Bytes, Indices]:
+    """Return the bytes and the [values + 1] offsets of a large_binary array, without copying."""
+    if values.type != pa.large_binary():
+        raise TypeError(f"expected large_binary values, not {values.type}")
+    _, offsets, data = values.buffers()
+    if not len(values) or data is None:
+        return read_only(np.zeros(0, np.uint8)), read_only(np.zeros(len(values) + 1, np.int64))
+    wanted = np.frombuffer(offsets, np.int64)[values.offset : values.offset + len(values) + 1]
+    return read_only(np.frombuffer(data, np.uint8)), read_only(wanted)
+
+
+def read_only(array: npt.NDArray[T]) -> npt.NDArray[T]:
+    """Return a contiguous read-only view: kernels are compiled once per kind of array, so callers offer one kind."""
+    view = np.ascontiguousarray(array).view()
+    view.flags.writeable = False
+    return view
 
 
 def _shingle_bounds(lengths: Indices, settings: NearDuplicateSettings) -> Indices:
