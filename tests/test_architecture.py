@@ -38,9 +38,9 @@ NEVER: dict[str, set[str]] = {
 
 HEAVY: dict[str, set[str]] = {
     "duckdb": {"starsmith.engines.local"},
-    "numba": {"starsmith.curate.kernel", "starsmith.curate.minhash"},
+    "numba": {"starsmith.curate.kernel"},
     "enry": {"starsmith.curate.language"},
-    "licenseclassifier": {"starsmith.curate.licence"},
+    "licenseclassifier": {"starsmith.curate.licence_text"},
     "charset_normalizer": {"starsmith.curate.encoding"},
     "rich": {"starsmith.progress"},
 }
