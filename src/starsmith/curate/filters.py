@@ -5,6 +5,7 @@ it against, so that a verdict carries its evidence. A document gets the reason o
 add a filter: add its reason to `verdict.REASONS`, its threshold to `settings.FilterSettings`, and a row here.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from starsmith.curate.language import ALPHANUM_LANGUAGES, DATA_LANGUAGES, LONG_LINE_LANGUAGES
@@ -17,23 +18,53 @@ TEXT_NAME_PART = "requirement"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Filter:
-    """`drops` and `value` are SQL over the columns of FACTS; `what` names the value in words."""
+    """One reason to drop a document.
+
+    A filter that measures drops what is `above` or `below` the threshold in `column` of FACTS; any other has a
+    `condition` in SQL. `languages` are those it looks at, or with `others` those it passes over; None means all.
+    `what` names the measure in words.
+    """
 
     reason: str
-    drops: str
     what: str
-    value: str = "CAST(NULL AS DOUBLE)"
+    column: str | None = None
     threshold: float | None = None
+    above: bool = True
+    condition: str = "TRUE"
+    languages: frozenset[str] | None = None
+    others: bool = False
+
+    @property
+    def drops(self) -> str:
+        """The SQL condition under which a document is dropped; it may be NULL, which drops nothing."""
+        measured = "" if self.column is None else f" AND {self.column} {'>' if self.above else '<'} {self.threshold}"
+        return f"{self._applies} AND {self.condition}{measured}"
+
+    @property
+    def _applies(self) -> str:
+        if self.languages is None:
+            return "TRUE"
+        among = f"language IN ({_quoted(self.languages)})"
+        return f"(language IS NULL OR NOT {among})" if self.others else among
+
+    def applies_to(self, language: str | None) -> bool:
+        """Whether the filter looks at documents of this language."""
+        return self.languages is None or (language in self.languages) != self.others
+
+    def passes(self, value: float) -> bool:
+        """Whether a measured value is on the right side of the threshold."""
+        assert self.threshold is not None
+        return value <= self.threshold if self.above else value >= self.threshold
 
 
 def filters(settings: FilterSettings) -> tuple[Filter, ...]:
     """Return the filters in the paper's order, after two that it takes for granted."""
     return (
-        Filter(reason="filter.empty", drops="length = 0", what="bytes", value="length", threshold=1),
+        Filter(reason="filter.empty", what="bytes", column="length", threshold=1, above=False),
         *_language(settings),
         *_lines(settings),
-        Filter(reason="filter.generated", drops="is_generated", what="recognised by its name or form"),
-        Filter(reason="filter.generated", drops="generated_phrase IS NOT NULL", what="says so in its first lines"),
+        Filter(reason="filter.generated", condition="is_generated", what="recognised by its name or form"),
+        Filter(reason="filter.generated", condition="generated_phrase IS NOT NULL", what="says so in its first lines"),
         *_alpha(settings),
         *_encoded(settings),
         *_by_language(settings),
@@ -41,71 +72,116 @@ def filters(settings: FilterSettings) -> tuple[Filter, ...]:
     )
 
 
-def _above(reason: str, column: str, limit: float, what: str, *, only: str = "TRUE") -> Filter:
-    return Filter(reason=reason, drops=f"{only} AND {column} > {limit}", what=what, value=column, threshold=limit)
-
-
-def _below(reason: str, column: str, limit: float, what: str, *, only: str = "TRUE") -> Filter:
-    return Filter(reason=reason, drops=f"{only} AND {column} < {limit}", what=what, value=column, threshold=limit)
-
-
 def _language(settings: FilterSettings) -> tuple[Filter, ...]:
     if settings.unknown_language == "keep":
         return ()
-    return (Filter(reason="filter.language", drops="language IS NULL", what="language"),)
+    return (Filter(reason="filter.language", condition="language IS NULL", what="language"),)
 
 
 def _lines(settings: FilterSettings) -> tuple[Filter, ...]:
-    reason, long_lined = "filter.long_lines", f"language IN ({_quoted(LONG_LINE_LANGUAGES)})"
-    others = f"(language IS NULL OR NOT {long_lined})"
+    reason, long_lined, longest = "filter.long_lines", LONG_LINE_LANGUAGES, "longest line in characters"
     return (
-        _above("filter.lines", "num_lines", settings.max_lines, "lines"),
-        _above(reason, "avg_line_length", settings.max_mean_line, "mean line length in characters", only=others),
-        _above(reason, "max_line_length", settings.max_line, "longest line in characters", only=others),
-        _above(reason, "max_line_length", settings.max_line_text_like, "longest line in characters", only=long_lined),
+        Filter(reason="filter.lines", what="lines", column="num_lines", threshold=settings.max_lines),
+        Filter(
+            reason=reason,
+            what="mean line length in characters",
+            column="avg_line_length",
+            threshold=settings.max_mean_line,
+            languages=long_lined,
+            others=True,
+        ),
+        Filter(
+            reason=reason,
+            what=longest,
+            column="max_line_length",
+            threshold=settings.max_line,
+            languages=long_lined,
+            others=True,
+        ),
+        Filter(
+            reason=reason,
+            what=longest,
+            column="max_line_length",
+            threshold=settings.max_line_text_like,
+            languages=long_lined,
+        ),
     )
 
 
 def _alpha(settings: FilterSettings) -> tuple[Filter, ...]:
-    by_alphanum = f"language IN ({_quoted(ALPHANUM_LANGUAGES)})"
-    others = f"(language IS NULL OR NOT {by_alphanum})"
-    return (
-        _below("filter.alpha", "alpha_fraction", settings.min_alpha, "share of letters", only=others),
-        _below("filter.alpha", "alphanum_fraction", settings.min_alpha, "share of letters and digits", only=by_alphanum),
+    return tuple(
+        Filter(
+            reason="filter.alpha",
+            what=what,
+            column=column,
+            threshold=settings.min_alpha,
+            above=False,
+            languages=ALPHANUM_LANGUAGES,
+            others=others,
+        )
+        for column, what, others in (
+            ("alpha_fraction", "share of letters", True),
+            ("alphanum_fraction", "share of letters and digits", False),
+        )
     )
 
 
 def _encoded(settings: FilterSettings) -> tuple[Filter, ...]:
-    kinds = (("base64", "base 64"), ("hex", "hexadecimal"), ("unicode", "Unicode escapes"))
+    reason = "filter.encoded_data"
     found = []
-    for column, name in kinds:
+    for column, name in (("base64", "base 64"), ("hex", "hexadecimal"), ("unicode", "Unicode escapes")):
         run, share = f"longest run of {name} in characters", f"share of {name}"
-        found.append(_above("filter.encoded_data", f"{column}_longest", settings.max_encoded_run, run))
-        found.append(_above("filter.encoded_data", f"{column}_fraction", settings.max_encoded_fraction, share))
+        limits = settings.max_encoded_run, settings.max_encoded_fraction
+        found.append(Filter(reason=reason, what=run, column=f"{column}_longest", threshold=limits[0]))
+        found.append(Filter(reason=reason, what=share, column=f"{column}_fraction", threshold=limits[1]))
     return tuple(found)
 
 
 def _by_language(settings: FilterSettings) -> tuple[Filter, ...]:
-    data, html = f"language IN ({_quoted(DATA_LANGUAGES)})", "language = 'HTML'"
+    html = frozenset({"HTML"})
     stem = "CASE WHEN extension = '' THEN lower(file_name) ELSE substr(lower(file_name), 1, length(file_name) - length(extension) - 1) END"
     kept_name = f"(lower(file_name) LIKE '%{TEXT_NAME_PART}%' OR {stem} IN ({_quoted(TEXT_STEMS)}))"
     return (
-        _above("filter.data_language", "num_lines", settings.max_data_lines, "lines of a data file", only=data),
-        _below("filter.html_text", "visible_chars", settings.min_visible_chars, "visible characters", only=html),
-        _below("filter.html_text", "visible_fraction", settings.min_visible_fraction, "visible share", only=html),
-        Filter(reason="filter.text_name", drops=f"language = 'Text' AND NOT {kept_name}", what="file name"),
+        Filter(
+            reason="filter.data_language",
+            what="lines of a data file",
+            column="num_lines",
+            threshold=settings.max_data_lines,
+            languages=DATA_LANGUAGES,
+        ),
+        Filter(
+            reason="filter.html_text",
+            what="visible characters",
+            column="visible_chars",
+            threshold=settings.min_visible_chars,
+            above=False,
+            languages=html,
+        ),
+        Filter(
+            reason="filter.html_text",
+            what="visible share",
+            column="visible_fraction",
+            threshold=settings.min_visible_fraction,
+            above=False,
+            languages=html,
+        ),
+        Filter(
+            reason="filter.text_name",
+            what="file name",
+            condition=f"NOT {kept_name}",
+            languages=frozenset({"Text"}),
+        ),
     )
 
 
 def _inspection(settings: FilterSettings) -> tuple[Filter, ...]:
     if not settings.inspection:
         return ()
-    return (Filter(reason="filter.inspection", drops="excluded_language IS NOT NULL", what="language and extension"),)
+    return (Filter(reason="filter.inspection", condition="excluded_language IS NOT NULL", what="language and extension"),)
 
 
-def _quoted(names: object) -> str:
+def _quoted(names: Iterable[str]) -> str:
     """Return sorted names as SQL literals."""
-    assert isinstance(names, (tuple, frozenset))
     return ", ".join("'" + name.replace("'", "''") + "'" for name in sorted(names))
 
 
@@ -115,8 +191,8 @@ def filter_query(settings: FilterSettings, alive: str) -> str:
     Needs the tables that `alive` names and `excluded_pairs` (language, extension).
     """
     rows = filters(settings)
-    values = _case(rows, {row: f"CAST({row.value} AS DOUBLE)" for row in rows})
-    limits = {row: f"CAST({row.threshold} AS DOUBLE)" if row.threshold is not None else "CAST(NULL AS DOUBLE)" for row in rows}
+    values = _case(rows, {row: f"CAST({row.column or 'NULL'} AS DOUBLE)" for row in rows})
+    limits = {row: f"CAST({'NULL' if row.threshold is None else row.threshold} AS DOUBLE)" for row in rows}
     return f"""
 SELECT document_id, shard, 'filters' AS stage, reason, value, threshold,
        CAST(NULL AS BINARY) AS winner_id, CAST(NULL AS DOUBLE) AS similarity, detail

@@ -157,7 +157,8 @@ class LocalEngine:
         try:
             # The select list casts nothing: Arrow casts each batch, the same way on every engine.
             columns = ", ".join(query.schema.names)
-            reader = connection.execute(f"SELECT {columns} FROM ({query.text}) AS result ORDER BY {by}").to_arrow_reader()
+            text = f"SELECT {columns} FROM ({query.text}) AS result ORDER BY {by}"
+            reader = connection.sql(text).to_arrow_reader()
             return tuple(_write(store, query, reader))
         except duckdb.OutOfMemoryException as error:
             raise StarsmithError(f"Query {query.name} needs more memory or disk than there is: {error}") from error
