@@ -202,11 +202,8 @@ class Pipeline:
             ledger=ledger.rows,
             kept=kept,
         )
-        for each in (summary.BY_LANGUAGE, summary.BY_LICENCE, summary.BY_LICENCE_TYPE, summary.BY_METHOD):
-            builder.sql(each, facts=facts, ledger=ledger)
-        for each in (summary.BY_ORIGIN, summary.EXAMPLES):
-            builder.sql(each, origins=builder.tables["origins"], ledger=ledger)
-        builder.sql(summary.CLUSTER_SIZES, near=builder.tables["near"])
+        for each in summary.ALL:
+            self._query(each)
         builder.end(documents_in=ledger.rows)
 
     def publish(self) -> None:

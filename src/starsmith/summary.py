@@ -60,36 +60,113 @@ GROUP BY origins.repo_name, origins.url, origins.source""",
     key=["repo_name", "url"],
 )
 
-EXAMPLES_PER_REASON = 5
+EXAMPLES_PER_VERDICT = 5
 
 EXAMPLES = Query(
     name="examples",
     text=f"""
-SELECT verdict, repo_name, path, length, value, threshold, similarity, detail, document_id
+SELECT chosen.verdict, chosen.nth, origins.repo_name, chosen.path, chosen.length, facts.language, facts.license_expression,
+       chosen.value, chosen.threshold, chosen.similarity, chosen.detail, chosen.document_id,
+       winner_origins.repo_name AS winner_repo_name, winners.path AS winner_path
 FROM (
-  SELECT ledger.verdict, origins.repo_name, ledger.path, ledger.length, ledger.value, ledger.threshold,
-         ledger.similarity, ledger.detail, ledger.document_id,
-         row_number() OVER (PARTITION BY ledger.verdict ORDER BY ledger.document_id ASC NULLS LAST) AS number
-  FROM ledger
-  JOIN origins ON origins.origin_id = ledger.origin_id
-) AS numbered
-WHERE number <= {EXAMPLES_PER_REASON}""",
+  SELECT verdict, origin_id, path, length, value, threshold, similarity, detail, document_id, winner_id,
+         row_number() OVER (PARTITION BY verdict ORDER BY nth ASC NULLS LAST, document_id ASC NULLS LAST) AS nth
+  FROM (
+    SELECT ledger.*,
+           row_number() OVER (PARTITION BY verdict, origin_id ORDER BY document_id ASC NULLS LAST) AS nth
+    FROM ledger
+  ) AS by_origin
+  WHERE nth <= {EXAMPLES_PER_VERDICT}
+) AS chosen
+JOIN origins ON origins.origin_id = chosen.origin_id
+JOIN facts ON facts.document_id = chosen.document_id
+LEFT JOIN ledger AS winners ON winners.document_id = chosen.winner_id
+LEFT JOIN origins AS winner_origins ON winner_origins.origin_id = winners.origin_id
+WHERE chosen.nth <= {EXAMPLES_PER_VERDICT}""",
     schema=pa.schema(
         [
             pa.field("verdict", pa.string(), nullable=False),
+            pa.field("nth", pa.int64(), nullable=False),
             pa.field("repo_name", pa.string(), nullable=False),
             pa.field("path", pa.string(), nullable=False),
             pa.field("length", pa.int64(), nullable=False),
+            pa.field("language", pa.string()),
+            pa.field("license_expression", pa.string()),
             pa.field("value", pa.float64()),
             pa.field("threshold", pa.float64()),
             pa.field("similarity", pa.float64()),
             pa.field("detail", pa.string()),
             pa.field("document_id", _ID, nullable=False),
+            pa.field("winner_repo_name", pa.string()),
+            pa.field("winner_path", pa.string()),
         ]
     ),
-    key=["verdict", "document_id"],
+    key=["verdict", "nth"],
 )
-"""A few documents per verdict, chosen by id: as good as at random, and always the same."""
+"""A few documents per verdict, of as many origins as there are, chosen by id: as good as at random, always the same."""
+
+BY_FILTER = Query(
+    name="by_filter",
+    text="""
+SELECT verdict, detail, threshold, count(*) AS documents, sum(length) AS bytes
+FROM ledger
+WHERE stage = 'filters'
+GROUP BY verdict, detail, threshold""",
+    schema=pa.schema(
+        [
+            pa.field("verdict", pa.string(), nullable=False),
+            pa.field("detail", pa.string()),
+            pa.field("threshold", pa.float64()),
+            pa.field("documents", pa.int64(), nullable=False),
+            pa.field("bytes", pa.int64(), nullable=False),
+        ]
+    ),
+    key=["verdict", "detail", "threshold"],
+)
+"""What each filter dropped; one that dropped nothing has no row. `detail` is the filter's `what`."""
+
+CONFLICT_EXAMPLES_SHOWN = 20
+
+CONFLICT_EXAMPLES = Query(
+    name="conflict_examples",
+    text=f"""
+SELECT content_id, permissive, non_permissive, blocked, permissive_repo_name, permissive_path, permissive_licence,
+       strict_repo_name, strict_path, strict_licence
+FROM (
+  SELECT pairs.*, row_number() OVER (ORDER BY permissive + non_permissive DESC NULLS LAST, content_id ASC NULLS LAST) AS nth
+  FROM (
+    SELECT conflicts.content_id, conflicts.permissive, conflicts.non_permissive, conflicts.blocked,
+           permissive_origins.repo_name AS permissive_repo_name, allowing.path AS permissive_path,
+           allowing.license_expression AS permissive_licence,
+           strict_origins.repo_name AS strict_repo_name, strict.path AS strict_path,
+           strict.license_expression AS strict_licence
+    FROM conflicts
+    JOIN facts AS strict ON strict.document_id = conflicts.witness_id
+    JOIN facts AS allowing ON allowing.content_id = conflicts.content_id
+    JOIN origins AS strict_origins ON strict_origins.origin_id = strict.origin_id
+    JOIN origins AS permissive_origins ON permissive_origins.origin_id = allowing.origin_id
+    WHERE strict.length > 0 AND allowing.license_type = 'permissive' AND allowing.license_method <> 'header'
+    QUALIFY row_number() OVER (PARTITION BY conflicts.content_id ORDER BY allowing.document_id ASC NULLS LAST) = 1
+  ) AS pairs
+) AS numbered
+WHERE nth <= {CONFLICT_EXAMPLES_SHOWN}""",
+    schema=pa.schema(
+        [
+            pa.field("content_id", _ID, nullable=False),
+            pa.field("permissive", pa.int64(), nullable=False),
+            pa.field("non_permissive", pa.int64(), nullable=False),
+            pa.field("blocked", pa.bool_(), nullable=False),
+            pa.field("permissive_repo_name", pa.string(), nullable=False),
+            pa.field("permissive_path", pa.string(), nullable=False),
+            pa.field("permissive_licence", pa.string()),
+            pa.field("strict_repo_name", pa.string(), nullable=False),
+            pa.field("strict_path", pa.string(), nullable=False),
+            pa.field("strict_licence", pa.string()),
+        ]
+    ),
+    key=["content_id"],
+)
+"""Contents whose copies lie under licences of different kinds, the most copied first, with one copy of each kind."""
 
 CLUSTER_SIZES = Query(
     name="cluster_sizes",
@@ -102,3 +179,16 @@ GROUP BY size""",
     key=["size"],
 )
 """How many near-duplicate clusters there are of each size, the winner included."""
+
+ALL = (
+    BY_LANGUAGE,
+    BY_LICENCE,
+    BY_LICENCE_TYPE,
+    BY_METHOD,
+    BY_ORIGIN,
+    BY_FILTER,
+    EXAMPLES,
+    CONFLICT_EXAMPLES,
+    CLUSTER_SIZES,
+)
+"""Every summary, in the order in which a build computes them. Each names the tables it reads."""
