@@ -41,8 +41,8 @@ HEAVY: dict[str, set[str]] = {
     "numba": {"starsmith.curate.kernel"},
     "enry": {"starsmith.curate.language"},
     "licenseclassifier": {"starsmith.curate.licence_text"},
-    "charset_normalizer": {"starsmith.curate.encoding"},
-    "rich": {"starsmith.progress"},
+    "chardet": {"starsmith.curate.encoding"},
+    "rich": {"starsmith.progress", "starsmith.govern.terminal"},
 }
 """Where each heavy or young library may be imported: few places, so that it can be replaced."""
 

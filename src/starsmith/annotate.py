@@ -323,7 +323,7 @@ def versions() -> dict[str, str]:
     return {
         "annotate": str(VERSION),
         "pyarrow": pa.__version__,
-        "encoding": f"{encoding.VERSION}+charset-normalizer-{version('charset-normalizer')}",
+        "encoding": f"{encoding.VERSION}+chardet-{version('chardet')}",
         "language": language.LANGUAGE_VERSION,
         "licence": f"1+licenseclassifier-{version('licenseclassifier')}",
         "unicode": UNICODE_VERSION,
