@@ -10,6 +10,7 @@ from typing import Any
 
 from starsmith.curate.filters import Filter
 from starsmith.document import swhid
+from starsmith.govern.foreign_text import visible
 from starsmith.verdict import KEEP, explain
 
 _METHODS = {
@@ -29,15 +30,6 @@ _LICENCE_METHODS = {
     "origin": "stated by the origin's own metadata",
     "gha": "stated by the hosting site's metadata",
 }
-
-
-def visible(text: str) -> str:
-    r"""Return text with control, bidirectional and line-breaking characters spelled out.
-
-    >>> visible("a\nb")
-    'a\\nb'
-    """
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
