@@ -36,7 +36,7 @@ from starsmith.origins import Found, find, origins_table, read_metadata
 from starsmith.recipe import Recipe, dumps
 from starsmith.release import DATA, IDS, RELEASED_QUERY, ReleaseShard
 from starsmith.shard import Shard, plan
-from starsmith.table import Table, union, write_part
+from starsmith.table import Table, union
 from starsmith.workspace import BuildRecord
 
 STAGES = ("collect", "annotate", "decide", "release")
@@ -78,9 +78,7 @@ class Pipeline:
         total = sum(item.origin.documents for item in found.located)
         schemas = {"documents": DOCUMENTS, "contents": CONTENTS, "folders": FOLDERS}
         documents = builder.map("collect", works, schemas, total=total)["documents"]
-        origins = origins_table(found.located, read_metadata(recipe))
-        part = write_part(builder.store, "origins", ORIGINS, [origins])
-        builder.tables["origins"] = Table(name="origins", schema=ORIGINS, parts=(part,))
+        builder.put("origins", ORIGINS, origins_table(found.located, read_metadata(recipe)))
         if documents.rows == 0:
             problems = f" {len(self.notes)} could not be read, the first: {self.notes[0]}" if self.notes else ""
             raise StarsmithError(f"The sources of the recipe hold no document.{problems}")
