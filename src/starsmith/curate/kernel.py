@@ -21,7 +21,7 @@ Whole = int | np.integer[Any]
 """A whole number inside a kernel, where numba decides on its width."""
 
 F = TypeVar("F", bound=Callable[..., object])
-Array = TypeVar("Array", bound=npt.NDArray[Any])
+Item = TypeVar("Item", bound=np.generic)
 
 
 def compiled(function: F) -> F:
@@ -45,13 +45,14 @@ def text_buffers(texts: pa.LargeBinaryArray) -> tuple[Bytes, Indices]:
         raise ValueError(f"{texts.null_count} of {len(texts)} texts are null.")
     _, raw_offsets, raw_data = texts.buffers()
     if raw_offsets is None or len(texts) == 0:
-        return _read_only(np.zeros(0, np.uint8)), _read_only(np.zeros(1, np.int64))
+        return read_only(np.zeros(0, np.uint8)), read_only(np.zeros(1, np.int64))
     offsets = np.frombuffer(raw_offsets, np.int64)[texts.offset : texts.offset + len(texts) + 1]
     data = np.zeros(0, np.uint8) if raw_data is None else np.frombuffer(raw_data, np.uint8)
-    return _read_only(data), _read_only(offsets)
+    return read_only(data), read_only(offsets)
 
 
-def _read_only(array: Array) -> Array:
-    view = array.view()
+def read_only(array: npt.NDArray[Item]) -> npt.NDArray[Item]:
+    """Return a contiguous read-only view: a kernel is compiled once per kind of array, so callers offer one kind."""
+    view = np.ascontiguousarray(array).view()
     view.flags.writeable = False
     return view

@@ -12,22 +12,20 @@ the seed. Everything is integer arithmetic modulo 2^32 or 2^64: equal on every m
 Which candidates are duplicates is decided in `near_duplicates`; nothing here compares two texts.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TypeVar, cast
+from typing import cast
 
-import numba
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from starsmith.curate.kernel import Bytes, Indices, compiled, text_buffers
 from starsmith.errors import StarsmithError
 from starsmith.settings import NearDuplicateSettings
 
-Bytes = npt.NDArray[np.uint8]
 Hashes = npt.NDArray[np.uint32]
 Words = npt.NDArray[np.uint64]
-Indices = npt.NDArray[np.int64]
 
 GROUP_SHINGLES = 4 * 1024 * 1024
 """Shingles that one kernel call may meet (or one text's, if it has more): bounds the memory of any batch."""
@@ -44,14 +42,6 @@ _TOKEN_STEP = _U64(0x5851F42D4C957F2D)
 _MIX = _U64(0xD6E8FEB86659FD93)
 _HALF = _U64(32)
 _MAX_U32 = _U32(0xFFFFFFFF)
-
-F = TypeVar("F", bound=Callable[..., object])
-T = TypeVar("T", bound=np.generic)
-
-
-def compiled(function: F) -> F:
-    """Compile `function` to machine code on its first call, cache it on disk, and let other threads run beside it."""
-    return cast(F, numba.njit(cache=True, nogil=True)(function))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -128,7 +118,7 @@ def sign(texts: pa.LargeBinaryArray, settings: NearDuplicateSettings) -> Signed:
     if texts.null_count:
         raise ValueError("texts to sign must not be null")
     bands = layout(settings)
-    data, offsets = value_buffers(texts)
+    data, offsets = text_buffers(texts)
     bounds = _shingle_bounds(np.diff(offsets), settings)
     counts = np.zeros(len(texts), np.int64)
     keys = np.zeros((len(texts), bands.bands), np.int64)
@@ -167,24 +157,6 @@ def _word_bytes() -> Bytes:
 
 
 _WORD_BYTES = _word_bytes()
-
-
-def value_buffers(values: pa.LargeBinaryArray) -> tuple[Bytes, Indices]:
-    """Return the bytes and the [values + 1] offsets of a large_binary array, without copying."""
-    if values.type != pa.large_binary():
-        raise TypeError(f"expected large_binary values, not {values.type}")
-    _, offsets, data = values.buffers()
-    if not len(values) or data is None:
-        return read_only(np.zeros(0, np.uint8)), read_only(np.zeros(len(values) + 1, np.int64))
-    wanted = np.frombuffer(offsets, np.int64)[values.offset : values.offset + len(values) + 1]
-    return read_only(np.frombuffer(data, np.uint8)), read_only(wanted)
-
-
-def read_only(array: npt.NDArray[T]) -> npt.NDArray[T]:
-    """Return a contiguous read-only view: kernels are compiled once per kind of array, so callers offer one kind."""
-    view = np.ascontiguousarray(array).view()
-    view.flags.writeable = False
-    return view
 
 
 def _shingle_bounds(lengths: Indices, settings: NearDuplicateSettings) -> Indices:

@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from starsmith.curate.minhash import Hashes, Indices, Signed, compiled, read_only, value_buffers
+from starsmith.curate.kernel import Indices, compiled, read_only, text_buffers
+from starsmith.curate.minhash import Hashes, Signed
 from starsmith.settings import NearDuplicateSettings
 
 Scores = npt.NDArray[np.float64]
@@ -78,7 +79,7 @@ class Decisions:
 
 def shingle_views(shingles: pa.LargeBinaryArray) -> tuple[Hashes, Indices, Indices]:
     """Return (flat, starts, counts) of a column of shingle sets as `Members` wants them, without copying."""
-    data, offsets = value_buffers(shingles)
+    data, offsets = text_buffers(shingles)
     flat = data[: len(data) // 4 * 4].view("<u4").astype(np.uint32, copy=False)
     return flat, offsets[:-1] // 4, np.diff(offsets) // 4
 
