@@ -115,10 +115,10 @@ class ExactDuplicateSettings:
     """Which copy of equal bytes is kept, and what happens where their licences differ."""
 
     conflict: str = setting(
-        "all_permissive",
+        "earliest",
         "Copies under different licences: `any_permissive` keeps one if any copy is permissive (the paper), "
-        "`all_permissive` only if every copy whose licence is known is, `earliest` goes by the copy with the "
-        "earliest known commit.",
+        "`all_permissive` only if every copy whose licence is known is, `earliest` if the copy that was committed "
+        "first is, or all are where a copy has no commit time.",
         choices=("any_permissive", "all_permissive", "earliest"),
     )
 
