@@ -71,6 +71,15 @@ def test_fields(file_name: str, text: str, expected: str | None) -> None:
     assert (found.expression if found else None) == expected
 
 
+@pytest.mark.parametrize(
+    "file_name", ["Cargo.toml", "pyproject.toml", "setup.cfg", "setup.py", "a.gemspec", "a.opam", "pom.xml"]
+)
+@pytest.mark.parametrize("text", ["a." * 130_000, "\n" * 260_000, " " * 260_000, "<name>" * 40_000, "(" * 260_000])
+def test_hostile_manifests_state_nothing_soon(file_name: str, text: str) -> None:
+    # Without their bounds, the readers would be busy for minutes.
+    assert manifest_statement(file_name, "license" + text) is None
+
+
 def test_a_manifest_beyond_the_limit_states_nothing() -> None:
     assert manifest_statement("package.json", '{"license": "MIT", "x": "' + "a" * MAX_MANIFEST + '"}') is None
 

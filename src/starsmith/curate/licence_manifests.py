@@ -16,6 +16,7 @@ from starsmith.curate.licence_expression import PROPRIETARY, UNKNOWN, Statement,
 MAX_MANIFEST: Final = 262_144
 """Characters of a manifest that are read at most; a longer structured one states nothing."""
 MAX_VALUE: Final = 400
+_MAX_DOTS: Final = 500
 
 _SEE_FILE = re.compile(
     r"^(?:see |file |refer )|licen[cs]e(?:\.\w+)?$|"
@@ -24,13 +25,17 @@ _SEE_FILE = re.compile(
 )
 _ANNOTATION = re.compile(r"[,;.]? \(?see .*$", re.IGNORECASE | re.DOTALL)
 _QUOTED = re.compile(r"""["']([^"'\n]{1,200})["']""")
-_GEM = re.compile(r"^\s*\w+\.licen[cs]es?\s*=\s*([^\n]{1,400})", re.MULTILINE)
+_GEM = re.compile(r"^[ \t]{0,99}\w{1,40}\.licen[cs]es?\s*=\s*([^\n]{1,400})", re.MULTILINE)
 _POD = re.compile(r"""(?::type\s*=>|type:|['"]type['"]\s*=>)\s*["']([^"'\n]{1,200})["']""")
-_FIELD = re.compile(r"""^\s*licen[cs]e\s*[=:]\s*(\[[^\]]{1,400}\]|["'][^"'\n]{1,300}["'])""", re.MULTILINE)
+_FIELD = re.compile(
+    r"""^[ \t]{0,99}licen[cs]e[ \t]{0,99}[=:][ \t]{0,99}(\[[^\]]{1,400}\]|["'][^"'\n]{1,300}["'])""", re.MULTILINE
+)
 _CABAL = re.compile(r"^licen[cs]e\s*:[ \t]*([^\n]{1,300})$", re.MULTILINE | re.IGNORECASE)
 _SDL = re.compile(r'^licen[cs]e\s+"([^"\n]{1,200})"', re.MULTILINE)
 _MIX = re.compile(r"licen[cs]es:\s*\[([^\]]{1,400})\]")
-_SETUP_LICENCE = re.compile(r"""^\s*["']?licen[cs]e["']?\s*[=:]\s*["']([^"'\n]{1,200})["']""", re.MULTILINE)
+_SETUP_LICENCE = re.compile(
+    r"""^[ \t]{0,99}["']?licen[cs]e["']?[ \t]{0,99}[=:][ \t]{0,99}["']([^"'\n]{1,200})["']""", re.MULTILINE
+)
 _CLASSIFIER = re.compile(r"""["'](License :: [^"'\n]{1,150})["']""")
 _XML_COMMENT = re.compile(r"<!--.*?(?:-->|\Z)", re.DOTALL)
 _XML_NAME = re.compile(r"<(name|url)>([^<]{1,300})</\1>")
@@ -95,6 +100,9 @@ def _json(text: str) -> dict[str, Any]:
 
 def _toml(text: str) -> dict[str, Any]:
     _check_size(text)
+    # The parser takes quadratic time over a dotted key: 9 s for one of 130,000 parts.
+    if any(line.count(".") > _MAX_DOTS for line in text.split("\n")):
+        raise ValueError("a key of too many parts")
     return tomllib.loads(text.replace("\r\n", "\n"))
 
 

@@ -22,7 +22,7 @@ file are shorter (20 to 45 words in the packages looked at), the shortest common
 _PROSE = re.compile(r"\.(?:txt|text|md|mkd|markdown|rst|adoc|asciidoc|org|html?|rtf|textile)$", re.IGNORECASE)
 _CODE = re.compile(r"\.[a-z][a-z0-9+]{0,8}$", re.IGNORECASE)
 _TERMS = re.compile(r"licen[cs]|all rights reserved|permission|agreement|terms and conditions|copyright", re.IGNORECASE)
-_README_HEADING = re.compile(r"^[#=\s]*licen[cs](?:e|es|ing)\b[^\n]{0,40}$", re.IGNORECASE | re.MULTILINE)
+_README_HEADING = re.compile(r"^[#=* \t]{0,20}licen[cs](?:e|es|ing)\b[^\n]{0,40}$", re.IGNORECASE | re.MULTILINE)
 _README_SECTION: Final = 2000
 
 

@@ -42,7 +42,7 @@ _WORDS = (
 _TAG = re.compile(r"</?[a-z](?:[^<>\n@:]|:(?!/)){0,200}>")
 _LINK = re.compile(r"\]\((?:https?://|mailto:|file:|#)[^)\s]{0,300}\)")
 _HARMFUL = str.maketrans({"<": " ", ">": " ", "{": " ", "}": " ", "&": " "})
-_COPYRIGHT_LINE = re.compile(r"^[\W_]*(?:copyright|\(c\)|©)[^\n]{0,160}?\d{4}[^\n]{0,160}$", re.MULTILINE)
+_COPYRIGHT_LINE = re.compile(r"^(?:[^\w\n]|_){0,40}(?:copyright|\(c\)|©)[^\n]{0,160}?\d{4}[^\n]{0,160}$", re.MULTILINE)
 _GNU_TEXT = re.compile(r"(?:AGPL|LGPL|GPL|GFDL)-\d\.\d")
 
 
