@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
@@ -128,18 +129,22 @@ def row_groups(
     for batch in batches:
         rest = (pa.Table.from_batches([batch]) if isinstance(batch, pa.RecordBatch) else batch).cast(schema)
         while rest.num_rows:
-            lengths = np.asarray(pc.binary_length(rest[bulk[0]])) if bulk else np.zeros(rest.num_rows, np.int64)
-            reached = weight + np.cumsum(lengths, dtype=np.int64) >= CONTENT_ROW_GROUP_BYTES
-            by_weight = int(reached.argmax()) + 1 if reached.any() else rest.num_rows + 1
-            take = min(by_weight, ROW_GROUP_ROWS - rows)
-            piece, rest = rest.slice(0, take), rest.slice(take)
-            pending.append(piece)
-            rows, weight = rows + piece.num_rows, weight + int(lengths[:take].sum())
-            if take == by_weight or rows == ROW_GROUP_ROWS:
+            weights = weight + _cumulated_lengths(rest[bulk[0]]) if bulk else np.zeros(0, np.int64)
+            filling = int(np.searchsorted(weights, CONTENT_ROW_GROUP_BYTES)) + 1 if bulk else rest.num_rows + 1
+            take = min(filling, ROW_GROUP_ROWS - rows, rest.num_rows)
+            pending.append(rest.slice(0, take))
+            rest = rest.slice(take)
+            rows, weight = rows + take, int(weights[take - 1]) if bulk else 0
+            if take == filling or rows == ROW_GROUP_ROWS:
                 yield pa.concat_tables(pending).combine_chunks()
                 pending, rows, weight = [], 0, 0
     if rows:
         yield pa.concat_tables(pending).combine_chunks()
+
+
+def _cumulated_lengths(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
+    """Return the bytes of a column up to and with each row."""
+    return np.cumsum(np.asarray(pc.binary_length(column)), dtype=np.int64)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
