@@ -122,7 +122,7 @@ def _trusting(function: Any, isolated: Isolated[Annotated], batch: pa.RecordBatc
     try:
         with processor_time(allowance(batch.nbytes)):
             annotated = function(batch)
-    except Exception:  # the same batch is annotated again in isolation, which records what each document provokes
+    except Exception:  # noqa: BLE001 (isolation annotates the batch again and records what each document provokes)
         yield from isolated.results(batch)
     else:
         yield annotated

@@ -42,7 +42,9 @@ def parser() -> argparse.ArgumentParser:
 
 def _command(commands: Any, name: str, summary: str, run: Any) -> argparse.ArgumentParser:
     command: argparse.ArgumentParser = commands.add_parser(name, help=summary, description=summary)
-    command.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="show the traceback of an error")
+    command.add_argument(
+        "--debug", action="store_true", default=argparse.SUPPRESS, help="show the traceback of an error"
+    )
     command.set_defaults(run=run)
     return command
 
@@ -62,7 +64,9 @@ def _add_build(commands: Any) -> None:
 
 
 def _add_status(commands: Any) -> None:
-    command = _command(commands, "status", "Show every stage of the last build, and what a re-run would do.", run_status)
+    command = _command(
+        commands, "status", "Show every stage of the last build, and what a re-run would do.", run_status
+    )
     command.add_argument("workspace", metavar="W", help="the folder of the corpus")
     command.add_argument("--json", action="store_true", help="print one JSON object")
 
@@ -71,7 +75,9 @@ def _add_why(commands: Any) -> None:
     command = _command(commands, "why", "Say what happened to a document, an origin, or a piece of code.", run_why)
     command.add_argument("workspace", metavar="W", help="the folder of the corpus")
     command.add_argument(
-        "target", metavar="TARGET", help="a SWHID, owner/repo, owner/repo:path, a file on disk, or - for code on standard input"
+        "target",
+        metavar="TARGET",
+        help="a SWHID, owner/repo, owner/repo:path, a file on disk, or - for code on standard input",
     )
     command.add_argument("--json", action="store_true", help="print one JSON object")
 
@@ -144,10 +150,8 @@ def run_why(arguments: argparse.Namespace) -> None:
     from starsmith.workspace import open_store
 
     look_up = LookUp(open_store(arguments.workspace, create=False))
-    if arguments.target == "-":
-        answer = look_up.snippet(sys.stdin.buffer.read())
-    else:
-        answer = look_up.target(arguments.target)
+    target = arguments.target
+    answer = look_up.snippet(sys.stdin.buffer.read()) if target == "-" else look_up.target(target)
     if arguments.json:
         _print_json(answer.plain())
     else:

@@ -7,7 +7,9 @@ reported as `stalled`, and the caller must not cache that.
 """
 
 import multiprocessing
+import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
@@ -25,6 +27,20 @@ ALLOWANCE_SECONDS_PER_MB = 5.0
 def allowance(size: int) -> float:
     """Return the seconds of processor time that `size` bytes of content may take."""
     return ALLOWANCE_SECONDS + ALLOWANCE_SECONDS_PER_MB * size / 1e6
+
+
+def end_with_parent() -> None:
+    """Let this worker process die with the process that started it, and leave Ctrl-C to that one."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_await_end_of_parent, daemon=True).start()
+
+
+def _await_end_of_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        # Not an exit: native code in another thread must not keep this process alive.
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 @contextmanager
@@ -97,6 +113,7 @@ class Isolated(Generic[Result]):
 
 
 def _serve(pipe: Connection, function: Callable[[pa.RecordBatch], Any], warm: Callable[[], object]) -> None:
+    end_with_parent()
     # Loading compiled kernels takes seconds on the first call, which no document should be charged for.
     warm()
     while True:
@@ -107,6 +124,6 @@ def _serve(pipe: Connection, function: Callable[[pa.RecordBatch], Any], warm: Ca
         try:
             with processor_time(allowance(batch.nbytes)):
                 answer = "done", function(batch)
-        except Exception as error:  # whatever a document provokes is that document's, and is recorded with it
+        except Exception as error:  # noqa: BLE001 (whatever a document provokes is recorded with it)
             answer = "crashed", f"{type(error).__name__}: {error}"[:500]
         pipe.send(answer)

@@ -5,7 +5,7 @@ whatever engine; otherwise the job does it, publishes the parts, and writes the 
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -19,7 +19,7 @@ Progress = Callable[[int], None]
 class Outcome:
     """What a piece of work made. `final` is False where a slow machine may have changed the result."""
 
-    parts: dict[str, tuple[Part, ...]]
+    parts: Mapping[str, tuple[Part, ...]]
     counts: dict[str, int] = field(default_factory=dict)
     final: bool = True
 
@@ -52,7 +52,7 @@ def run_job(job: Job, *, attempt: int, progress: Progress) -> Record:
     record = Record(
         stage=job.stage,
         fingerprint=job.fingerprint,
-        outputs=outcome.parts,
+        outputs=dict(outcome.parts),
         seconds=round(time.perf_counter() - started, 3),
         counts=outcome.counts,
         final=outcome.final,

@@ -175,8 +175,9 @@ class DecideGroup:
         )
         near = _near_rows(members, decisions)
         progress(members.num_rows)
-        counts_ = {"compared": decisions.compared, "left_out": decisions.left_out}
-        return Outcome(parts={"near": (write_part(store, "near", NEAR, [near], shard=self.members.shard),)}, counts=counts_)
+        part = write_part(store, "near", NEAR, [near], shard=self.members.shard)
+        effort = {"compared": decisions.compared, "left_out": decisions.left_out}
+        return Outcome(parts={"near": (part,)}, counts=effort)
 
 
 def _near_rows(members: pa.Table, decisions: near_duplicates.Decisions) -> pa.Table:

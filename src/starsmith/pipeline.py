@@ -187,9 +187,8 @@ class Pipeline:
         """Put all verdicts together and hold them against what was collected."""
         builder = self.builder
         builder.begin("ledger")
-        query = Query(
-            name="ledger", text=LEDGER_QUERY, schema=LEDGER, key=["origin_id", "path", "document_id"], partition_by="shard"
-        )
+        order = ["origin_id", "path", "document_id"]
+        query = Query(name="ledger", text=LEDGER_QUERY, schema=LEDGER, key=order, partition_by="shard")
         ledger = builder.sql(query, facts=facts, dropped=union("dropped", dropped))
         counts_query = Query(name="counts", text=COUNTS_QUERY, schema=COUNTS, key=["stage", "verdict"])
         counts = builder.sql(counts_query, ledger=ledger).read(builder.store)
@@ -228,13 +227,13 @@ class Pipeline:
         builder.end(documents_in=released.rows)
 
     def _query(self, query: Query) -> Table:
-        """Run a query over the tables of this build that it names."""
-        named = {name: table for name, table in self.builder.tables.items() if f" {name} " in f" {query.text} ".replace("\n", " ")}
-        return self.builder.sql(query, **named)
+        """Run a query over the tables of this build that it reads."""
+        return self.builder.sql(query, **{name: self.builder.tables[name] for name in query.reads})
 
     def versions(self) -> dict[str, str]:
         """Return the versions of everything that determines a byte of the release."""
-        return {"starsmith": __version__, "collect": str(collect.VERSION), "release": str(release.VERSION), **annotate.versions()}
+        own = {"starsmith": __version__, "collect": str(collect.VERSION), "release": str(release.VERSION)}
+        return own | annotate.versions()
 
     def record(self) -> BuildRecord:
         builder = self.builder

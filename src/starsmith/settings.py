@@ -133,7 +133,7 @@ class NearDuplicateSettings:
     ngram: int = setting(5, "Tokens in a shingle.", least=1, most=64)
     tokens: str = setting(
         "words",
-        "`words`: runs of word characters. `paper`: also the empty strings that splitting at every other character leaves.",
+        "`words`: runs of word characters. `paper`: also the empty strings between other characters.",
         choices=("words", "paper"),
     )
     permutations: int = setting(256, "Hash functions of a signature.", least=16, most=4096)

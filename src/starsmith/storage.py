@@ -104,7 +104,7 @@ class Store:
             os.replace(file.name, target)
 
     def publish_digested(self, file: IO[bytes], template: str) -> tuple[str, str, int]:
-        """Publish under a name that holds part of the SHA-256 (`{digest}` in `template`); return (name, SHA-256, bytes)."""
+        """Publish under a name that holds part of the SHA-256 (`{digest}` in `template`); return (name, digest, bytes)."""
         file.flush()
         file.seek(0)
         digest, size = hashlib.sha256(), 0
@@ -163,7 +163,8 @@ class Store:
             except BlockingIOError:
                 holder = os.pread(handle, 4096, 0).decode(errors="replace") or "another process"
                 raise StarsmithError(
-                    f"The workspace {self.root} is being written by {holder}. Wait for it to end, or choose another workspace."
+                    f"The workspace {self.root} is being written by {holder}. "
+                    "Wait for it to end, or choose another workspace."
                 ) from None
             with disk_errors(self.root):
                 os.ftruncate(handle, 0)

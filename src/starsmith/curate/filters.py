@@ -16,6 +16,13 @@ TEXT_NAME_PART = "requirement"
 """Section 2, filter 8: the names under which plain text is kept."""
 
 
+_STEM = (
+    "CASE WHEN extension = '' THEN lower(file_name) "
+    "ELSE substr(lower(file_name), 1, length(file_name) - length(extension) - 1) END"
+)
+"""SQL for the file name in lower case without its extension."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Filter:
     """One reason to drop a document.
@@ -139,8 +146,7 @@ def _encoded(settings: FilterSettings) -> tuple[Filter, ...]:
 
 def _by_language(settings: FilterSettings) -> tuple[Filter, ...]:
     html = frozenset({"HTML"})
-    stem = "CASE WHEN extension = '' THEN lower(file_name) ELSE substr(lower(file_name), 1, length(file_name) - length(extension) - 1) END"
-    kept_name = f"(lower(file_name) LIKE '%{TEXT_NAME_PART}%' OR {stem} IN ({_quoted(TEXT_STEMS)}))"
+    kept_name = f"(lower(file_name) LIKE '%{TEXT_NAME_PART}%' OR {_STEM} IN ({_quoted(TEXT_STEMS)}))"
     return (
         Filter(
             reason="filter.data_language",
@@ -177,7 +183,9 @@ def _by_language(settings: FilterSettings) -> tuple[Filter, ...]:
 def _inspection(settings: FilterSettings) -> tuple[Filter, ...]:
     if not settings.inspection:
         return ()
-    return (Filter(reason="filter.inspection", condition="excluded_language IS NOT NULL", what="language and extension"),)
+    return (
+        Filter(reason="filter.inspection", condition="excluded_language IS NOT NULL", what="language and extension"),
+    )
 
 
 def _quoted(names: Iterable[str]) -> str:

@@ -5,6 +5,7 @@ query over narrow tables and publishes the sorted result. What both must give is
 same rows and the same bytes whatever the engine and however many workers it has.
 """
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
@@ -14,6 +15,8 @@ import pyarrow as pa
 from starsmith.storage import Store
 from starsmith.table import Part, Table
 
+_READS = re.compile(r"\b(?:FROM|JOIN)\s+(\w+)")
+
 Item = TypeVar("Item", contravariant=True)
 Result = TypeVar("Result", covariant=True)
 
@@ -22,7 +25,7 @@ class Task(Protocol[Item, Result]):
     """A picklable function of one item. `attempt` counts from 0; above 0 a worker died on this item before, so the
     function should take care. `progress` may be called with the number of documents just done."""
 
-    def __call__(self, item: Item, *, attempt: int, progress: Callable[[int], None]) -> Result: ...
+    def __call__(self, item: Item, /, *, attempt: int, progress: Callable[[int], None]) -> Result: ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,8 +42,15 @@ class Query:
     key: Sequence[str]
     partition_by: str | None = None
 
+    @property
+    def reads(self) -> frozenset[str]:
+        """The names that follow FROM and JOIN: tables, and whatever the query itself defines."""
+        return frozenset(_READS.findall(self.text))
+
 
 class Engine(Protocol):
+    """What a build needs of the place it runs on."""
+
     def map(
         self, function: Task[Any, Any], items: Sequence[Any], *, label: str, progress: Callable[[int], None]
     ) -> Iterator[Any]:

@@ -2,14 +2,16 @@
 
 A worker that dies (a native library crashed, the system ran out of memory) costs its current item one attempt; the
 item goes to a fresh worker, which is told so. A worker that reports nothing for `STALL_SECONDS` is treated the same.
+When the driver dies, however it dies, its workers die with it.
 """
 
 import multiprocessing
 import os
-import signal
+import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
@@ -19,12 +21,13 @@ import pyarrow as pa
 from starsmith.engines import Query, Task
 from starsmith.engines.sql_subset import violations
 from starsmith.errors import StarsmithError
+from starsmith.isolation import end_with_parent
 from starsmith.storage import Store
 from starsmith.table import Part, Table, write_part
 
 ATTEMPTS = 3
 STALL_SECONDS = 900.0
-"""Silence after which a worker is killed. The slowest batch measured takes under 10 s; a loaded machine may be slower."""
+"""Silence after which a worker is killed. The slowest batch measured takes under 10 s; a busy machine is slower."""
 
 SQL_MEMORY = "1GB"
 """DuckDB spills beyond this. 2 workers at about 400 MB each leave it room under 2 GB."""
@@ -32,15 +35,15 @@ SQL_MEMORY = "1GB"
 
 def _serve(pipe: Connection) -> None:
     """Run items until told to stop: the body of a worker process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with_parent()
     while (message := _next(pipe)) is not None:
         function, item, attempt = message
         try:
             result = function(item, attempt=attempt, progress=lambda count: pipe.send(("progress", count)))
             pipe.send(("done", result))
         except StarsmithError as error:
-            pipe.send(("refused", error))
-        except Exception:  # every bug in a task must reach the driver as text, whatever its type
+            pipe.send(("refused", str(error)))
+        except Exception:  # noqa: BLE001 (every bug in a task must reach the driver, whatever its type)
             pipe.send(("failed", traceback.format_exc()))
 
 
@@ -62,10 +65,25 @@ class _Worker:
         self.process.start()
         far.close()
         self.busy: tuple[Any, int] | None = None
+        self._heard = 0.0
 
     def start(self, function: Task[Any, Any], item: Any, attempt: int) -> None:
         self.busy = (item, attempt)
-        self.pipe.send((function, item, attempt))
+        self._heard = time.monotonic()
+        # A worker that has died since its last item is noticed where its answer is awaited.
+        with suppress(BrokenPipeError, ConnectionResetError):
+            self.pipe.send((function, item, attempt))
+
+    def message(self, *, stall_seconds: float) -> tuple[str, Any]:
+        """Return the next message, or that the worker has died, stalled, or nothing to say yet."""
+        if not self.pipe.poll():
+            return ("stalled" if time.monotonic() - self._heard >= stall_seconds else "silent"), None
+        self._heard = time.monotonic()
+        try:
+            kind, value = self.pipe.recv()
+        except (EOFError, OSError):
+            return "died", None
+        return kind, value
 
     def stop(self) -> None:
         self.pipe.close()
@@ -107,24 +125,20 @@ class LocalEngine:
         self, waiting: deque[tuple[Any, int]], *, label: str, progress: Callable[[int], None]
     ) -> Iterator[Any]:
         """Wait for the next message or death and act on it."""
-        busy = {worker.pipe: worker for worker in self._pool if worker.busy}
-        ready = wait(list(busy), timeout=self.stall_seconds)
-        for pipe in ready if ready else list(busy):
-            worker = busy[pipe]
-            try:
-                kind, value = worker.pipe.recv() if ready else ("stalled", None)
-            except (EOFError, ConnectionResetError):
-                kind, value = "died", None
+        busy = [worker for worker in self._pool if worker.busy]
+        wait([worker.pipe for worker in busy], timeout=self.stall_seconds)
+        for worker in busy:
+            kind, value = worker.message(stall_seconds=self.stall_seconds)
             if kind == "progress":
                 progress(value)
             elif kind == "done":
                 worker.busy = None
                 yield value
             elif kind == "refused":
-                raise value
+                raise StarsmithError(value)
             elif kind == "failed":
                 raise RuntimeError(f"{label} failed:\n{value}")
-            else:
+            elif kind != "silent":
                 self._replace(worker, waiting, label=label, kind=kind)
 
     def _replace(self, worker: _Worker, waiting: deque[tuple[Any, int]], *, label: str, kind: str) -> None:

@@ -192,9 +192,10 @@ class SnippetStory:
         elif not self.similar:
             yield "No collected document is like it."
         else:
-            yield f"No document has these bytes. The most similar of those collected ({self.shingles:,} shingles compared):"
+            yield f"No document has these bytes. The most similar ones ({self.shingles:,} shingles compared):"
         for each in self.similar:
-            yield f"  {each.contained:>6.1%} of it in {each.story.name} (Jaccard {each.similarity:.3f}): {each.story.headline()}"
+            story = each.story
+            yield f"  {each.contained:>6.1%} of it in {story.name} (Jaccard {each.similarity:.3f}): {story.headline()}"
 
     def plain(self) -> dict[str, Any]:
         similar = [
