@@ -19,7 +19,6 @@ import pyarrow.dataset as ds
 import pyarrow.ipc
 import pyarrow.parquet as pq
 
-from starsmith.errors import StarsmithError
 from starsmith.fingerprint import fingerprint
 from starsmith.storage import Store, to_json
 
@@ -186,7 +185,10 @@ def _plain(record: Record) -> dict[str, Any]:
 
 
 def read_record(store: Store, stage: str, key: str) -> Record | None:
-    """Return the record of finished work, or None if it is not there, not final, or one of its parts is missing."""
+    """Return the record of finished work, or None if it is not there, damaged, not final, or lacks one of its parts.
+
+    What a power failure damaged is thereby made again, and nobody has to mend a file by hand.
+    """
     name = record_name(stage, key)
     if not store.exists(name):
         return None
@@ -194,7 +196,7 @@ def read_record(store: Store, stage: str, key: str) -> Record | None:
         plain = json.loads(store.read(name))
         outputs = {table: tuple(Part(**part) for part in parts) for table, parts in plain["outputs"].items()}
         record = Record(**{**plain, "outputs": outputs})
-    except (ValueError, TypeError, KeyError) as error:
-        raise StarsmithError(f"{store.path(name)} is damaged ({error}). Delete that file and build again.") from error
-    whole = all(store.size(part.name) == part.bytes for parts in outputs.values() for part in parts)
-    return record if record.final and whole else None
+        whole = all(store.size(part.name) == part.bytes for parts in outputs.values() for part in parts)
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None
+    return record if record.final and whole and record.name == name else None
