@@ -10,7 +10,7 @@ from starsmith.engines.local import LocalEngine
 from starsmith.errors import StarsmithError
 from starsmith.progress import Quiet, Reporter
 from starsmith.recipe import Recipe, loads
-from starsmith.storage import Store
+from starsmith.storage import Store, disk_errors
 from starsmith.workspace import BuildRecord, open_store, read_build, write_build, writing
 
 _SPILL = "tmp/spill"
@@ -79,14 +79,20 @@ def build(recipe: Recipe, *, workspace: Path, workers: int, until: str, reporter
             record = Pipeline(recipe=recipe, builder=builder, workers=workers, until=until).run()
         finally:
             engine.close()
-        write_build(store, record)
-        report = None
-        if record.release is not None:
-            from starsmith.govern.report import write_report
-
-            report = str(Path(store.root) / "report.html")
-            write_report(store, Path(report))
+        news = write_build(store, record)
+        report = _report(store, news=news) if record.release is not None else None
     return BuildResult(workspace=store.root, record=record, seconds=time.perf_counter() - started, report=report)
+
+
+def _report(store: Store, *, news: bool) -> str:
+    """Write the report, unless it is there and there is nothing new to tell; return its path."""
+    from starsmith.govern.report import write_report
+
+    path = Path(store.root) / "report.html"
+    if news or not path.exists():
+        with disk_errors(store.root):
+            write_report(store, path)
+    return str(path)
 
 
 def status(workspace: Path) -> Status:
@@ -112,4 +118,3 @@ def _pending(store: Store, record: BuildRecord) -> str | None:
     finally:
         engine.close()
     return None
-

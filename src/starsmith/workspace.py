@@ -6,14 +6,14 @@ The build record is written last. Whatever a build did before is reachable throu
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from starsmith.errors import StarsmithError
-from starsmith.storage import Store, to_json
+from starsmith.storage import Store, disk_errors, to_json
 from starsmith.table import Part, Table
 
 FORMAT = 1
@@ -81,10 +81,19 @@ def open_store(path: Path | str, *, create: bool) -> Store:
         return store
     if not create:
         raise StarsmithError(f"{path} is not a workspace. Make one with `starsmith build RECIPE --workspace {path}`.")
-    if root.is_file() or (root.is_dir() and any(entry.name not in ("lock", "tmp") for entry in root.iterdir())):
-        raise StarsmithError(f"{path} is not a workspace and not empty. Choose another folder for the workspace.")
+    _refuse_foreign(root)
     store.write(_FORMAT_FILE, to_json({"format": FORMAT}))
     return store
+
+
+def _refuse_foreign(root: Path) -> None:
+    """Raise for anything but a workspace, an empty folder, or what a build leaves that was killed as it began."""
+    with disk_errors(str(root)):
+        if root.exists() and not root.is_dir():
+            raise StarsmithError(f"{root} is a file. Choose a folder for the workspace.")
+        found = {entry.name for entry in root.iterdir()} if root.is_dir() else set()
+    if _FORMAT_FILE not in found and found not in (set(), {"lock"}, {"lock", "tmp"}):
+        raise StarsmithError(f"{root} is not a workspace and not empty. Choose another folder for the workspace.")
 
 
 def _check_format(store: Store) -> None:
@@ -103,16 +112,33 @@ def _check_format(store: Store) -> None:
 def writing(path: Path | str) -> Iterator[Store]:
     """Open a workspace for writing, alone."""
     root = Path(path).absolute()
-    if root.is_file():
-        raise StarsmithError(f"{path} is a file. Choose a folder for the workspace.")
+    # Before anything is written: the lock would be the first file of ours in a folder of somebody else.
+    _refuse_foreign(root)
     with Store(str(root)).lock():
         store = open_store(path, create=True)
         store.clear_spool()
         yield store
 
 
-def write_build(store: Store, build: BuildRecord) -> None:
+def write_build(store: Store, build: BuildRecord) -> bool:
+    """Write the record of a build and return True, or leave that of the same build in place if nothing was done.
+
+    So the record keeps the times of the run that did the work.
+    """
+    if store.exists(BUILD_FILE) and not any(stage.ran for stage in build.stages):
+        try:
+            if _untimed(read_build(store)) == _untimed(build):
+                return False
+        except StarsmithError:  # a damaged record is written anew
+            pass
     store.write(BUILD_FILE, to_json(asdict(build)))
+    return True
+
+
+def _untimed(build: BuildRecord) -> BuildRecord:
+    """Return the record without what differs between two runs of the same build."""
+    stages = tuple(replace(stage, seconds=0.0, ran=0) for stage in build.stages)
+    return replace(build, stages=stages, workers=0)
 
 
 def read_build(store: Store) -> BuildRecord:
@@ -122,11 +148,17 @@ def read_build(store: Store) -> BuildRecord:
     """
     if not store.exists(BUILD_FILE):
         raise StarsmithError(f"The workspace {store.root} holds no finished build. Run `starsmith build` first.")
-    plain: dict[str, Any] = json.loads(store.read(BUILD_FILE))
-    plain["stages"] = tuple(StageReport(**stage) for stage in plain["stages"])
-    plain["tables"] = {name: tuple(Part(**part) for part in parts) for name, parts in plain["tables"].items()}
-    plain["records"], plain["notes"] = tuple(plain["records"]), tuple(plain["notes"])
-    return BuildRecord(**plain)
+    try:
+        plain: dict[str, Any] = json.loads(store.read(BUILD_FILE))
+        plain["stages"] = tuple(StageReport(**stage) for stage in plain["stages"])
+        plain["tables"] = {name: tuple(Part(**part) for part in parts) for name, parts in plain["tables"].items()}
+        plain["records"], plain["notes"] = tuple(plain["records"]), tuple(plain["notes"])
+        return BuildRecord(**plain)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise StarsmithError(
+            f"{store.path(BUILD_FILE)} is damaged or of another version. "
+            "Run `starsmith build` again, which writes it anew."
+        ) from error
 
 
 def collect_garbage(store: Store, build: BuildRecord) -> tuple[int, int]:
