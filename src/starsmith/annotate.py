@@ -7,7 +7,7 @@ module of `curate` that computes it. Nothing is judged here and no threshold is 
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cache, partial
 from importlib.metadata import version
 from typing import Any
 
@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from starsmith.curate import encoding, language, licence, minhash, text_stats
 from starsmith.curate.characters import UNICODE_VERSION
-from starsmith.curate.licence_statements import statements_of
+from starsmith.curate.licence_statements import rules_version, statements_of
 from starsmith.document import ANNOTATIONS, BANDS, ID_BYTES, LICENCE_STATEMENTS, SHINGLES, TEXTS
 from starsmith.isolation import Isolated, allowance, processor_time
 from starsmith.job import Outcome, Progress
@@ -86,7 +86,9 @@ class AnnotateShard:
             progress(annotated.annotations.num_rows)
         parts = {
             "texts": write_part(store, "texts", TEXTS, [each.texts for each in done], shard=shard),
-            "annotations": write_part(store, "annotations", ANNOTATIONS, [each.annotations for each in done], shard=shard),
+            "annotations": write_part(
+                store, "annotations", ANNOTATIONS, [each.annotations for each in done], shard=shard
+            ),
             "bands": write_part(store, "bands", BANDS, [each.bands for each in done], shard=shard),
             "licence_statements": write_part(
                 store, "licence_statements", LICENCE_STATEMENTS, [each.statements for each in done], shard=shard
@@ -106,7 +108,11 @@ class AnnotateShard:
     def _batches(self, store: Store, names: dict[bytes, list[Named]], *, careful: bool) -> Iterator[Annotated]:
         shard = self.documents.shard
         function = partial(annotate_batch, shard=shard, names=names, settings=self.settings)
-        isolated = Isolated(function, partial(poisoned, shard=shard, names=names), partial(warm, settings=self.settings))
+        isolated = Isolated(
+            function, partial(poisoned, shard=shard, names=names), partial(warm, settings=self.settings)
+        )
+        if not careful:
+            _warm_once(self.settings)
         try:
             for batch in _content_batches(store, self.contents):
                 if careful:
@@ -188,9 +194,13 @@ class _Languages:
     first_name_only: bool = False
 
     @classmethod
-    def of(cls, named: Sequence[Sequence[Named]], texts: pa.LargeBinaryArray, settings: LanguageSettings) -> "_Languages":
+    def of(
+        cls, named: Sequence[Sequence[Named]], texts: pa.LargeBinaryArray, settings: LanguageSettings
+    ) -> "_Languages":
         languages = cls(named=named, first_name_only=settings.name == "first")
-        pairs = list(dict.fromkeys((row, languages.name(row, each)) for row, group in enumerate(named) for each in group))
+        pairs = list(
+            dict.fromkeys((row, languages.name(row, each)) for row, group in enumerate(named) for each in group)
+        )
         rows = [row for row, _ in pairs]
         file_names = [name for _, name in pairs]
         chosen = texts.take(pa.array(rows, pa.int64())) if rows != list(range(len(texts))) else texts
@@ -211,7 +221,14 @@ class _Languages:
         for row, group in enumerate(self.named):
             for each in group:
                 found, generated = self.found[row, self.name(row, each)]
-                values = (each.document_id, ids[row], found.name, found.method, language.is_vendor(each.path), generated)
+                values = (
+                    each.document_id,
+                    ids[row],
+                    found.name,
+                    found.method,
+                    language.is_vendor(each.path),
+                    generated,
+                )
                 for column, value in zip(columns, values, strict=True):
                     column.append(value)
         return pa.table(columns, schema=ANNOTATIONS)
@@ -297,25 +314,27 @@ def warm(settings: AnnotateSettings) -> None:
     """Load every compiled kernel and table on one small text."""
     ids = pa.array([bytes(ID_BYTES)], pa.binary(ID_BYTES))
     content = pa.array([b"# SPDX-License-Identifier: MIT\nprint('a b c d e f g h')\n"], pa.binary())
-    named = Named(document_id=bytes(ID_BYTES), origin_id=bytes(ID_BYTES), path="a.py", file_name="a.py", licence_scope="")
+    named = Named(
+        document_id=bytes(ID_BYTES), origin_id=bytes(ID_BYTES), path="a.py", file_name="a.py", licence_scope=""
+    )
     batch = pa.RecordBatch.from_arrays([ids, content], names=["content_id", "content"])
     annotate_batch(batch, shard="", names={bytes(ID_BYTES): [named]}, settings=settings)
+
+
+# Loading compiled kernels takes seconds once in a process, which no document should be charged for.
+_warm_once = cache(warm)
 
 
 def signature_settings(settings: NearDuplicateSettings) -> NearDuplicateSettings:
     """Return the settings with all that does not enter a signature at its default, so that changing it signs nothing."""
     plain = NearDuplicateSettings()
-    return replace(
-        settings, threshold=plain.threshold, verify=plain.verify, across_languages=plain.across_languages
-    )
+    return replace(settings, threshold=plain.threshold, verify=plain.verify, across_languages=plain.across_languages)
 
 
 def detection_settings(settings: LicenceSettings) -> LicenceSettings:
     """Return the settings with all that does not enter detection at its default."""
     plain = LicenceSettings()
-    return replace(
-        settings, no_licence=plain.no_licence, propagation=plain.propagation, expressions=plain.expressions
-    )
+    return replace(settings, no_licence=plain.no_licence, propagation=plain.propagation, expressions=plain.expressions)
 
 
 def versions() -> dict[str, str]:
@@ -325,6 +344,6 @@ def versions() -> dict[str, str]:
         "pyarrow": pa.__version__,
         "encoding": f"{encoding.VERSION}+chardet-{version('chardet')}",
         "language": language.LANGUAGE_VERSION,
-        "licence": f"1+licenseclassifier-{version('licenseclassifier')}",
+        "licence": rules_version(),
         "unicode": UNICODE_VERSION,
     }

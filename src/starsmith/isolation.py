@@ -72,6 +72,9 @@ class Isolated(Generic[Result]):
     def results(self, batch: pa.RecordBatch) -> Iterator[Result]:
         """Yield the results of the halves of `batch`, in order, as large as they could be had."""
         answer, value = self._try(batch)
+        if answer == "stalled" and batch.num_rows == 1:
+            # What depends on the machine is tried again before it is held against a document.
+            answer, value = self._try(batch)
         if answer == "done":
             yield value
         elif batch.num_rows == 1:
@@ -87,9 +90,11 @@ class Isolated(Generic[Result]):
             pipe.send(batch)
             answer, value = pipe.recv()
             return answer, value
-        except (EOFError, ConnectionResetError, BrokenPipeError):
+        except (EOFError, OSError):
             process.join()
             self._child = None
+            if process.exitcode == -signal.SIGKILL:
+                return "stalled", "the system ended the process, as it does when memory runs out"
             if process.exitcode == -signal.SIGPROF:
                 return "stalled", f"more than {allowance(batch.nbytes):.0f} s of processor time"
             return "crashed", f"the process ended with exit code {process.exitcode}"
@@ -119,11 +124,13 @@ def _serve(pipe: Connection, function: Callable[[pa.RecordBatch], Any], warm: Ca
     while True:
         try:
             batch = pipe.recv()
-        except EOFError:
+        except (EOFError, OSError):
             return
         try:
             with processor_time(allowance(batch.nbytes)):
                 answer = "done", function(batch)
+        except MemoryError:
+            answer = "stalled", "memory ran out"
         except Exception as error:  # noqa: BLE001 (whatever a document provokes is recorded with it)
             answer = "crashed", f"{type(error).__name__}: {error}"[:500]
         pipe.send(answer)

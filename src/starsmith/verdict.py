@@ -18,7 +18,7 @@ REASONS: Final[dict[str, str]] = {
     "error.binary": "binary: contains a NUL byte",
     "error.decode": "not text in any encoding that could be detected",
     "error.crashed": "a native library crashed on it",
-    "error.stalled": "annotating it used up its allowance of processor time",
+    "error.stalled": "annotating it used up its allowance of processor time, or memory ran out",
     "duplicate.repository": "the whole repository is a copy of another with the same root directory",
     "duplicate.exact": "the same bytes are kept elsewhere",
     "duplicate.near": "nearly the same text is kept elsewhere",
