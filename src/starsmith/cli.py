@@ -7,10 +7,12 @@ standard output, progress and errors to standard error. Exit codes: 0 done, 1 th
 import argparse
 import json
 import os
+import select
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 from starsmith import __version__
 from starsmith.errors import StarsmithError, UsageError
@@ -190,16 +192,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         parsed = parser().parse_args(given)
         parsed.run(parsed)
+        sys.stdout.flush()
     except StarsmithError as error:
-        if "--debug" in given:
-            raise
-        print(f"starsmith: {error}", file=sys.stderr)
-        return error.exit_code
+        return _failed(str(error), error.exit_code, given)
     except KeyboardInterrupt:
         print("starsmith: interrupted. Run the same command again to go on.", file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        # Whoever read our output has seen enough; keep the interpreter from complaining about it at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except OSError as error:
+        if isinstance(error, BrokenPipeError) and _is_unread(sys.stdout):
+            return 0
+        what = f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error)
+        return _failed(f"{what}.", StarsmithError.exit_code, given)
     return 0
+
+
+def _failed(message: str, exit_code: int, given: Sequence[str]) -> int:
+    if "--debug" in given:
+        traceback.print_exc()
+    print(f"starsmith: {message}", file=sys.stderr)
+    return exit_code
+
+
+def _is_unread(output: TextIO) -> bool:
+    """Whether the one who read our output has seen enough; nothing more is then written."""
+    poll = select.poll()
+    poll.register(output, 0)
+    if not any(event & select.POLLERR for _, event in poll.poll(0)):
+        return False
+    # Otherwise the interpreter would complain at exit about what it could not write.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), output.fileno())
+    return True
