@@ -10,7 +10,8 @@ import pyarrow as pa
 
 from starsmith.builder import Builder
 from starsmith.curate import licence_decision
-from starsmith.curate.licence_expression import normalise
+from starsmith.curate.licence_manifests import value_expression
+from starsmith.curate.licence_statements import rules_version
 from starsmith.document import LICENCE_STATEMENTS
 from starsmith.engines import Query
 from starsmith.fingerprint import fingerprint
@@ -78,7 +79,7 @@ def resolve(builder: Builder, recipe: Recipe) -> Table:
     statements = builder.sql(_STATEMENTS_QUERY, licence_statements=tables["licence_statements"], declared=declared)
     works: list[tuple[str, Work]] = [
         (
-            fingerprint([VERSION, pa.__version__, part.digest, recipe.licence]),
+            fingerprint([VERSION, rules_version(), pa.__version__, part.digest, recipe.licence]),
             ResolveFolders(statements=part, settings=recipe.licence),
         )
         for part in statements.parts
@@ -107,7 +108,7 @@ def declared_statements(origins: pa.Table) -> pa.Table:
     """Return what origins declare of themselves as statements for their root folder."""
     rows = []
     for row in origins.select(["origin_id", "declared_license"]).to_pylist():
-        expression = normalise(row["declared_license"]) if row["declared_license"] else None
+        expression = value_expression(row["declared_license"]) if row["declared_license"] else None
         if expression is not None:
             rows.append(
                 {

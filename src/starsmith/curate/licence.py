@@ -37,6 +37,9 @@ _NAMES = (
 )
 _README_NAMES = r"legal|disclaimer|about|notice|readme|guidelines"
 _LICENCE_FILE = re.compile(rf"^(|.*[-_. ])({_NAMES})(|[-_. ].*)$", re.IGNORECASE | re.DOTALL)
+_NAMED_FOR_LICENCE = re.compile(
+    rf"^(?:{_NAMES})(?:[-_. ]|$)|(?:^|[-_. ])(?:{_NAMES})(?:\.[a-z]{{2,5}})?$", re.IGNORECASE
+)
 _README_FILE = re.compile(rf"^(|.*[-_. ])({_README_NAMES})(|[-_. ].*)$", re.IGNORECASE | re.DOTALL)
 _THIRD_PARTY = re.compile(r"third[-_ .]?part|3rd[-_ .]?part|vendor", re.IGNORECASE)
 _MAX_NAME: Final = 255
@@ -58,6 +61,15 @@ def candidate_kind(file_name: str) -> CandidateKind | None:
     if _LICENCE_FILE.match(file_name):
         return "readme" if _THIRD_PARTY.search(file_name) else "licence_file"
     return "readme" if _README_FILE.match(file_name) else None
+
+
+def is_named_for_licence(file_name: str) -> bool:
+    """Return whether a candidate's name begins or ends with a word for a licence: it is one even if it is not known.
+
+    >>> is_named_for_licence("LICENSE-ACME.txt"), is_named_for_licence("12-licence-talk.md")
+    (True, False)
+    """
+    return _NAMED_FOR_LICENCE.search(file_name) is not None
 
 
 def header_statement(head: bytes) -> Statement | None:

@@ -4,15 +4,21 @@ Follows section 1.4 (candidates by name, then detection) with manifests beside i
 several in a folder go together, and which folder governs which file, is decided in `licence_decision`.
 """
 
+import hashlib
 import re
+from functools import cache
+from importlib import resources
+from importlib.metadata import version
 from typing import Final
 
-from starsmith.curate.licence import candidate_kind, plain_statement
+from starsmith.curate.licence import candidate_kind, is_named_for_licence, plain_statement
 from starsmith.curate.licence_expression import UNKNOWN, Statement, join
 from starsmith.curate.licence_manifests import manifest_statement
 from starsmith.curate.licence_text import shared_detector
 from starsmith.settings import LicenceSettings
 
+RULES: Final = 2
+"""Raised with every change to how licences are detected or expressions read, in any module `licence*`."""
 PHRASE_SCORE: Final = 75.0
 """Score of a licence file recognised by its key sentences or a notice instead of its whole text."""
 MIN_UNKNOWN_WORDS: Final = 60
@@ -24,6 +30,13 @@ _CODE = re.compile(r"\.[a-z][a-z0-9+]{0,8}$", re.IGNORECASE)
 _TERMS = re.compile(r"licen[cs]|all rights reserved|permission|agreement|terms and conditions|copyright", re.IGNORECASE)
 _README_HEADING = re.compile(r"^[#=* \t]{0,20}licen[cs](?:e|es|ing)\b[^\n]{0,40}$", re.IGNORECASE | re.MULTILINE)
 _README_SECTION: Final = 2000
+
+
+@cache
+def rules_version() -> str:
+    """Return what changes whenever a licence could be detected or judged differently: rules, classifier, data."""
+    data = resources.files("starsmith").joinpath("data/licences.json").read_bytes()
+    return f"{RULES}+licenseclassifier-{version('licenseclassifier')}+{hashlib.sha256(data).hexdigest()[:12]}"
 
 
 def statements_of(file_name: str, text: str, settings: LicenceSettings) -> list[Statement]:
@@ -48,7 +61,7 @@ def _licence_file(file_name: str, text: str, settings: LicenceSettings) -> State
     detection = shared_detector().detect(text)
     if detection is not None and detection.score >= settings.min_score:
         return Statement(kind="licence_file", expression=detection.expression, score=detection.score)
-    if not _is_prose(file_name):
+    if not _is_prose(file_name) or not is_named_for_licence(file_name):
         return None
     if detection is not None:
         # A licence and much else that was not understood: the rest may take back what the licence grants.
