@@ -10,7 +10,8 @@ from dataclasses import asdict, fields
 from typing import Any
 
 from starsmith.builder import Builder
-from starsmith.govern.dataset_card import Composition, card
+from starsmith.govern.composition import Composition
+from starsmith.govern.dataset_card import card
 from starsmith.recipe import Recipe
 from starsmith.settings import SourceSettings
 from starsmith.storage import NAME_DIGITS, Store, to_json
@@ -24,13 +25,11 @@ _PLACES = frozenset({"path", "metadata"})
 def publish(builder: Builder, recipe: Recipe, *, versions: dict[str, str]) -> str:
     """Write the release folder of the tables `data` and `ids`; return its name in the workspace."""
     store, tables = builder.store, builder.tables
-    files = {
-        f"{table}/{part.shard}.parquet": part for table in ("data", "ids") for part in tables[table].parts
-    }
-    composition = Composition.read(store, tables, recipe)
+    files = {f"{table}/{part.shard}.parquet": part for table in ("data", "ids") for part in tables[table].parts}
+    composition = Composition.read(store, tables)
     readme = card(composition, recipe, versions).encode()
     manifest = to_json(_manifest(recipe, versions, files, readme, documents=tables["data"].rows))
-    release = f"releases/{hashlib.sha256(manifest).hexdigest()[:NAME_DIGITS // 2]}"
+    release = f"releases/{hashlib.sha256(manifest).hexdigest()[: NAME_DIGITS // 2]}"
     for name, part in files.items():
         store.copy(part.name, f"{release}/{name}")
     store.write(f"{release}/README.md", readme)

@@ -5,7 +5,6 @@ is answered by signature: the documents that share most of its shingles.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +68,9 @@ class LookUp:
         if not origins and (exact := self._origins(pc.field("url") == text)):
             return self._origin_answer(text, exact)
         if not origins:
-            raise StarsmithError(f"{text!r} is not in this workspace{self._nearest_name(name)}, and no such file exists.")
+            raise StarsmithError(
+                f"{text!r} is not in this workspace{self._nearest_name(name)}, and no such file exists."
+            )
         return self._by_path(text, origins, path) if colon else self._origin_answer(text, origins)
 
     def _nearest_name(self, name: str) -> str:
@@ -89,7 +90,9 @@ class LookUp:
         return self._origin_answer(text, origins)
 
     def _by_content(self, text: str, identifier: bytes) -> Answer:
-        documents = self._rows("documents", DOCUMENTS, pc.field("content_id") == pa.scalar(identifier, pa.binary(ID_BYTES)))
+        documents = self._rows(
+            "documents", DOCUMENTS, pc.field("content_id") == pa.scalar(identifier, pa.binary(ID_BYTES))
+        )
         if not documents:
             raise StarsmithError(f"{text} is not in this workspace: no collected document has these bytes.")
         return Answer(target=text, documents=tuple(self._stories(documents)), occurrences=len(documents))
@@ -206,7 +209,9 @@ class LookUp:
         ]
         return SnippetStory(shingles=len(own), similar=tuple(found))
 
-    def _ranked(self, own: np.ndarray[Any, Any], keys: np.ndarray[Any, Any]) -> list[tuple[dict[str, Any], float, float]]:
+    def _ranked(
+        self, own: np.ndarray[Any, Any], keys: np.ndarray[Any, Any]
+    ) -> list[tuple[dict[str, Any], float, float]]:
         """Return (document, Jaccard, share of the snippet found in it) of the most similar contents."""
         candidates = self._candidates(own, keys)
         scored = []
@@ -216,7 +221,9 @@ class LookUp:
                 scored.append((common / len(own), common / (len(own) + len(shingles) - common), identifier, shard))
         ranked = []
         seen: set[bytes] = set()
-        for contained, similarity, identifier, shard in sorted(scored, key=lambda row: (-row[0], -row[1], row[2], row[3])):
+        for contained, similarity, identifier, shard in sorted(
+            scored, key=lambda row: (-row[0], -row[1], row[2], row[3])
+        ):
             if identifier not in seen and len(seen) < MOST_SIMILAR:
                 seen.add(identifier)
                 wanted = pc.field("content_id") == pa.scalar(identifier, pa.binary(ID_BYTES))
@@ -241,7 +248,9 @@ class LookUp:
     def _origins(self, wanted: ds.Expression) -> list[dict[str, Any]]:
         return self._rows("origins", ORIGINS, wanted)
 
-    def _rows(self, name: str, schema: pa.Schema, wanted: ds.Expression, *, shard: str | None = None) -> list[dict[str, Any]]:
+    def _rows(
+        self, name: str, schema: pa.Schema, wanted: ds.Expression, *, shard: str | None = None
+    ) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = self._dataset(name, schema, shard=shard).to_table(filter=wanted).to_pylist()
         return rows
 

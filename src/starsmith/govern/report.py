@@ -1,4 +1,45 @@
-"""stub"""
-def write_report(store, out): out.write_text("")
-def build_table(result): print(result.plain())
-def status_table(result): print(result.plain())
+"""The report: one HTML file about the latest build of a workspace, for whoever asks what is in a corpus and why.
+
+It is written whole or not at all, and holds nothing of this machine but the name of the workspace's folder.
+"""
+
+import contextlib
+import os
+from pathlib import Path
+
+from starsmith.errors import StarsmithError
+from starsmith.govern.composition import Composition, recipe_of
+from starsmith.govern.report_page import Report, page
+from starsmith.govern.report_sections import sections
+from starsmith.govern.terminal import build_table, status_table
+from starsmith.storage import Store
+from starsmith.workspace import read_build
+
+__all__ = ["build_table", "status_table", "write_report"]
+
+
+def write_report(store: Store, out: Path) -> None:
+    """Write the report of the latest build to the file `out`.
+
+    Raises StarsmithError if the build stopped before its decisions, or the file cannot be written.
+    """
+    record = read_build(store)
+    report = Report(
+        workspace=Path(store.root).name,
+        composition=Composition.of_build(store, record),
+        record=record,
+        recipe=recipe_of(record),
+    )
+    _publish(page(report, sections(report)), out)
+
+
+def _publish(text: str, out: Path) -> None:
+    """Replace `out` in one step: somebody may be looking at the last one."""
+    draft = out.with_name(f".{out.name}.{os.getpid()}")
+    try:
+        draft.write_text(text, encoding="utf-8")
+        os.replace(draft, out)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            draft.unlink()
+        raise StarsmithError(f"The report {out} cannot be written: {error.strerror}. Choose another file.") from error
