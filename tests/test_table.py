@@ -14,7 +14,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from starsmith import table
-from starsmith.errors import StarsmithError
 from starsmith.storage import Store
 from starsmith.table import Part, Record, Table, read_record, row_groups, union, write_mapped_part, write_part
 
@@ -178,8 +177,15 @@ def test_work_counts_as_done_only_if_final_and_whole(store: Store) -> None:
 
 
 @pytest.mark.parametrize("damage", [b"", b"[]", b"{}", json.dumps({"outputs": {"facts": [{"shard": 1}]}}).encode()])
-def test_a_damaged_record_is_an_error_that_names_it(store: Store, damage: bytes) -> None:
-    record_of(write_part(store, "facts", NARROW, [narrow(5)])).write(store)
-    store.write("records/s/f.json", damage)
-    with pytest.raises(StarsmithError, match=r"records/s/f\.json is damaged"):
-        read_record(store, "s", "f")
+def test_a_damaged_record_is_no_record(store: Store, damage: bytes) -> None:
+    record = record_of(write_part(store, "facts", NARROW, [narrow(5)]))
+    record.write(store)
+    store.write(record.name, damage)
+    assert read_record(store, "s", "f") is None
+
+
+def test_a_record_under_the_name_of_another_is_none(store: Store) -> None:
+    record = record_of(write_part(store, "facts", NARROW, [narrow(5)]))
+    record.write(store)
+    store.write("records/s/g.json", store.read(record.name))
+    assert read_record(store, "s", "g") is None
