@@ -281,7 +281,7 @@ def _filters(report: Report) -> Markup:
     columns = [
         Column(title="Measure"),
         Column(title="Limit", number=True),
-        Column(title="Reason"),
+        Column(title="Reason", wide=True),
         Column(title="Left out", number=True),
         Column(title="Size", number=True),
     ]
@@ -305,7 +305,7 @@ def _time(report: Report) -> Markup:
         Column(title="Stage"),
         Column(title="Work", number=True),
         Column(title="On the clock", number=True),
-        Column(title="Pieces done now", number=True),
+        Column(title="Pieces done now", number=True, wide=True),
         Column(title="", wide=True),
     ]
     caption = (
