@@ -11,7 +11,7 @@ from starsmith.errors import StarsmithError
 from starsmith.progress import Quiet, Reporter
 from starsmith.recipe import Recipe, loads
 from starsmith.storage import Store, disk_errors
-from starsmith.workspace import BuildRecord, open_store, read_build, write_build, writing
+from starsmith.workspace import BUILD_FILE, BuildRecord, open_store, read_build, write_build, writing
 
 _SPILL = "tmp/spill"
 
@@ -79,17 +79,17 @@ def build(recipe: Recipe, *, workspace: Path, workers: int, until: str, reporter
             record = Pipeline(recipe=recipe, builder=builder, workers=workers, until=until).run()
         finally:
             engine.close()
-        news = write_build(store, record)
-        report = _report(store, news=news) if record.release is not None else None
+        write_build(store, record)
+        report = _report(store) if record.release is not None else None
     return BuildResult(workspace=store.root, record=record, seconds=time.perf_counter() - started, report=report)
 
 
-def _report(store: Store, *, news: bool) -> str:
-    """Write the report, unless it is there and there is nothing new to tell; return its path."""
+def _report(store: Store) -> str:
+    """Write the report, unless there is one that is newer than the record it tells of; return its path."""
     from starsmith.govern.report import write_report
 
     path = Path(store.root) / "report.html"
-    if news or not path.exists():
+    if not path.exists() or path.stat().st_mtime_ns < Path(store.path(BUILD_FILE)).stat().st_mtime_ns:
         with disk_errors(store.root):
             write_report(store, path)
     return str(path)

@@ -120,19 +120,17 @@ def writing(path: Path | str) -> Iterator[Store]:
         yield store
 
 
-def write_build(store: Store, build: BuildRecord) -> bool:
-    """Write the record of a build and return True, or leave that of the same build in place if nothing was done.
+def write_build(store: Store, build: BuildRecord) -> None:
+    """Write the record of a build. If nothing was done it stays as it is, with the times of the run that did the work."""
+    if any(stage.ran for stage in build.stages) or not _is_recorded(store, build):
+        store.write(BUILD_FILE, to_json(asdict(build)))
 
-    So the record keeps the times of the run that did the work.
-    """
-    if store.exists(BUILD_FILE) and not any(stage.ran for stage in build.stages):
-        try:
-            if _untimed(read_build(store)) == _untimed(build):
-                return False
-        except StarsmithError:  # a damaged record is written anew
-            pass
-    store.write(BUILD_FILE, to_json(asdict(build)))
-    return True
+
+def _is_recorded(store: Store, build: BuildRecord) -> bool:
+    try:
+        return _untimed(read_build(store)) == _untimed(build)
+    except StarsmithError:
+        return False
 
 
 def _untimed(build: BuildRecord) -> BuildRecord:
