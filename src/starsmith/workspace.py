@@ -121,7 +121,7 @@ def writing(path: Path | str) -> Iterator[Store]:
 
 
 def write_build(store: Store, build: BuildRecord) -> None:
-    """Write the record of a build. If nothing was done it stays as it is, with the times of the run that did the work."""
+    """Write the record of a build. If nothing was done it stays, with the times of the run that did the work."""
     if any(stage.ran for stage in build.stages) or not _is_recorded(store, build):
         store.write(BUILD_FILE, to_json(asdict(build)))
 
