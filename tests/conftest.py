@@ -112,10 +112,10 @@ OTHERWISE, ARISING FROM, OUT OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR
 """
 
 _WORDS = (
-    "account balance buffer cache channel client config cursor engine entry error event field filter handler header index "
-    "iterator kernel layer ledger message method model node offset option packet parser payload pointer policy queue "
-    "range reader record region request result route schema segment server session signal socket source stream string "
-    "table target task thread token transfer value vector version window worker writer"
+    "account balance buffer cache channel client config cursor engine entry error event field filter handler header "
+    "index iterator kernel layer ledger message method model node offset option packet parser payload pointer policy "
+    "queue range reader record region request result route schema segment server session signal socket source stream "
+    "string table target task thread token transfer value vector version window worker writer"
 ).split()
 _STATEMENTS = {
     "py": "    {0}_{1} = {2}.{3}({4}, {5}={6})",
@@ -190,15 +190,13 @@ def own_corpus(tmp_path: Path) -> Corpus:
 class InlineEngine(LocalEngine):
     """Runs tasks in this process, in an order of its own: no order may matter, and no process need be started."""
 
-    def map(
-        self, function: Any, items: Sequence[Any], *, label: str, progress: Callable[[int], None]
-    ) -> Iterator[Any]:
+    def map(self, function: Any, items: Sequence[Any], *, label: str, progress: Callable[[int], None]) -> Iterator[Any]:
         for item in random.Random(len(items)).sample(items, len(items)):
             yield function(item, attempt=0, progress=progress)
 
 
 def build_into(recipe_text: str, workspace: Path, workers: int = 2, until: str = "release") -> BuildResult:
-    """Build a recipe into a workspace; with `workers=0` in this process alone, which is faster where little is built."""
+    """Build a recipe into a workspace; with `workers=0` in this process alone, which is faster for a small corpus."""
     recipe = loads(recipe_text, base=workspace.parent, name="recipe.toml")
     engine = LocalEngine if workers else InlineEngine
     with mock.patch("starsmith.build.LocalEngine", engine):
@@ -265,8 +263,9 @@ def python_text(topic: str, *, functions: int = 12) -> bytes:
     return "\n\n".join(parts).encode()
 
 
-def small_files() -> dict[str, dict[str, bytes]]:
-    """Return the files of two repositories: one permissive with a bit of everything, one that is not."""
+@pytest.fixture(scope="session")
+def small_sources() -> dict[str, dict[str, bytes]]:
+    """The files of two repositories: `tools`, permissive and with a bit of everything, and `app`, which is not."""
     manifest = b'[project]\nname = "tools"\nversion = "1.0"\nlicense = "MIT"\n'
     near = python_text("almost")
     tools = {
@@ -292,37 +291,16 @@ def small_files() -> dict[str, dict[str, bytes]]:
     return {"tools": tools, "app": app}
 
 
-def make_repository(folder: Path, files: dict[str, bytes], *, url: str) -> None:
-    """Make a git repository with one commit, dated and signed by nobody in particular."""
-    for name, content in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(content)
-    person = {f"GIT_{who}_{what}": "a@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
-    dates = {f"GIT_{who}_DATE": "1700000000 +0000" for who in ("AUTHOR", "COMMITTER")}
-    own = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
-    environment = own | person | dates | {"HOME": str(folder.parent), "GIT_CONFIG_NOSYSTEM": "1"}
-    for arguments in (
-        ["init", "--quiet", "--initial-branch=main"],
-        ["remote", "add", "origin", url],
-        ["add", "--all"],
-        ["commit", "--quiet", "--message=x"],
-    ):
-        subprocess.run(["git", *arguments], cwd=folder, env=environment, check=True)
-
-
 @pytest.fixture(scope="session")
-def small_workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def small_workspace(tmp_path_factory: pytest.TempPathFactory, small_sources: dict[str, dict[str, bytes]]) -> Path:
     """A finished build of two small repositories, `acme/tools` (MIT, with hostile paths) and `acme/app` (GPL).
 
     Every decision stage but `repository` leaves something out. Read it; a test that changes it makes its own.
     """
-    from starsmith.build import build
-    from starsmith.progress import Quiet
-    from starsmith.recipe import loads
-
     folder = tmp_path_factory.mktemp("small")
-    for name, files in small_files().items():
-        make_repository(folder / "repositories" / name, files, url=f"https://example.org/acme/{name}.git")
-    recipe = loads('[[source]]\npath = "repositories"\n[release]\nname = "small"', base=folder, name="small.toml")
-    build(recipe, workspace=recipe.workspace, workers=1, until="release", reporter=Quiet())
-    return recipe.workspace
+    small = Corpus(folder=folder / "repositories")
+    small.folder.mkdir()
+    for name, files in small_sources.items():
+        small.add(f"acme/{name}", dict(files))
+    build_into(small.recipe('[release]\nname = "small"'), folder / "small.workspace", workers=0)
+    return folder / "small.workspace"

@@ -9,25 +9,23 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from bs4 import BeautifulSoup, Tag
 
-from starsmith.build import build
 from starsmith.errors import StarsmithError
 from starsmith.govern.composition import Composition
 from starsmith.govern.foreign_text import visible
 from starsmith.govern.report import write_report
-from starsmith.progress import Quiet
-from starsmith.recipe import loads
 from starsmith.verdict import REASONS
 from starsmith.workspace import open_store, read_build
 
 HOSTILE = ("<img src=x onerror=alert(1)>.py", "<script>alert(2)<.py", "right\u202eyp.exe.py", "\x1b[31m'\"&amp;.py")
 ELEMENTS = set(
-    "html head meta title link style body header p bdi h1 svg rect ul li strong main div section h2 table caption thead "
-    "tbody tr th td a nav span h3 code wbr details summary dl dt dd pre footer".split()
+    "html head meta title link style body header p bdi h1 svg rect ul li strong main div section h2 table caption "
+    "thead tbody tr th td a nav span h3 code wbr details summary dl dt dd pre footer".split()
 )
 
 
@@ -117,10 +115,14 @@ def test_hostile_names_are_shown_and_not_obeyed(written, page):
 
 
 def test_nothing_points_out_of_the_page(page):
-    pointers = [str(tag[name]) for tag in page.find_all(True) for name in ("href", "src", "srcset") if tag.has_attr(name)]
+    pointers = [
+        str(tag[name]) for tag in page.find_all(True) for name in ("href", "src", "srcset") if tag.has_attr(name)
+    ]
     assert {pointer for pointer in pointers if not pointer.startswith("#")} == {"data:,"}
     assert not re.search(r"url\(|@import", page.style.string)
-    assert not [tag for tag in page.find_all(True) if tag.has_attr("style") or any(n.startswith("on") for n in tag.attrs)]
+    assert not [
+        tag for tag in page.find_all(True) if tag.has_attr("style") or any(n.startswith("on") for n in tag.attrs)
+    ]
 
 
 def test_policy_admits_this_style_sheet_alone(page):
@@ -141,7 +143,7 @@ def test_readable_without_eyes(page):
     assert all(drawing.get("aria-hidden") == "true" or drawing.title for drawing in page.find_all("svg"))
     levels = [int(heading.name[1]) for heading in page.find_all(["h1", "h2", "h3"])]
     assert levels[0] == 1
-    assert all(deeper <= level + 1 for level, deeper in zip(levels, levels[1:], strict=False))
+    assert all(deeper <= level + 1 for level, deeper in pairwise(levels))
 
 
 def luminance(colour: str) -> float:
@@ -189,22 +191,20 @@ def test_place_that_cannot_be_written(small_workspace, tmp_path, place):
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["file", "folder"]
 
 
-def build_until(small_workspace: Path, folder: Path, stage: str) -> Path:
-    recipe = loads(f'[[source]]\npath = "{small_workspace.parent}/repositories"', base=folder)
-    build(recipe, workspace=folder / "w", workers=1, until=stage, reporter=Quiet())
-    return folder / "w"
-
-
-def test_build_that_stopped_before_its_decisions(small_workspace, tmp_path):
-    workspace = build_until(small_workspace, tmp_path, "collect")
+def test_build_that_stopped_before_its_decisions(own_corpus, build_into, tmp_path):
+    own_corpus.add("a/b", {"main.py": b"print('words')\n"})
+    build_into(own_corpus.recipe(), tmp_path / "w", workers=0, until="collect")
     with pytest.raises(StarsmithError, match="stopped after 'collect'"):
-        write_report(open_store(workspace, create=False), tmp_path / "report.html")
+        write_report(open_store(tmp_path / "w", create=False), tmp_path / "report.html")
 
 
-def test_build_that_is_not_released(small_workspace, tmp_path):
-    workspace = build_until(small_workspace, tmp_path, "decide")
-    write_report(open_store(workspace, create=False), tmp_path / "report.html")
-    assert "not released" in BeautifulSoup((tmp_path / "report.html").read_text("utf-8"), "html.parser").header.get_text()
+def test_build_that_is_not_released(own_corpus, build_into, tmp_path):
+    own_corpus.add("a/b", {"main.py": b"print('words')\n"})
+    build_into(own_corpus.recipe(), tmp_path / "w", workers=0, until="decide")
+    write_report(open_store(tmp_path / "w", create=False), tmp_path / "report.html")
+    assert (
+        "not released" in BeautifulSoup((tmp_path / "report.html").read_text("utf-8"), "html.parser").header.get_text()
+    )
 
 
 @pytest.fixture(scope="module")
@@ -222,10 +222,16 @@ def chromium() -> str:
 def browse(chromium: str, url: str, profile: Path, *options: str) -> tuple[BeautifulSoup, list[str]]:
     """Return the page as the browser has it, and what it wrote to its console."""
     switches = (
-        "no-sandbox headless disable-gpu disable-quic no-first-run disable-background-networking disable-component-update "
-        "disable-sync enable-logging=stderr"
+        "no-sandbox headless disable-gpu disable-quic no-first-run disable-background-networking disable-sync "
+        "disable-component-update enable-logging=stderr"
     )
-    command = [chromium, *(f"--{each}" for each in switches.split()), f"--user-data-dir={profile}", *options, "--dump-dom"]
+    command = [
+        chromium,
+        *(f"--{each}" for each in switches.split()),
+        f"--user-data-dir={profile}",
+        *options,
+        "--dump-dom",
+    ]
     done = subprocess.run([*command, url], capture_output=True, text=True, timeout=120, check=True)
     return BeautifulSoup(done.stdout, "html.parser"), [line for line in done.stderr.splitlines() if "CONSOLE" in line]
 
@@ -243,7 +249,7 @@ def test_no_sideways_scrolling(chromium, written, tmp_path, width):
     frame = tmp_path / "frame.html"
     frame.write_text(
         f"<iframe width={width} height=900 src='{written.as_uri()}' onload='document.title = "
-        "this.contentDocument.documentElement.scrollWidth + \" \" + this.clientWidth'></iframe>"
+        'this.contentDocument.documentElement.scrollWidth + " " + this.clientWidth\'></iframe>'
     )
     shown, _ = browse(chromium, frame.as_uri(), tmp_path / "profile", "--allow-file-access-from-files")
     needed, given = shown.title.get_text().split()

@@ -100,30 +100,30 @@ def _loading(recipe: Recipe) -> str:
         )
     return f"""## How to load it
 
-In the folder of this card, with any of these:
+With any of these, where `RELEASE` stands for the path of the folder that holds this card:
 
 ```python
 from datasets import load_dataset
 
-documents = load_dataset(".", split="train")
+documents = load_dataset("RELEASE", split="train")
 ```
 
 ```python
 import pyarrow.dataset as ds
 
-documents = ds.dataset("data", format="parquet").to_table(columns=["repo_name", "path", "language", "content"])
+documents = ds.dataset("RELEASE/data", format="parquet").to_table(columns=["repo_name", "path", "content"])
 ```
 
 ```python
 import duckdb
 
-documents = duckdb.sql("SELECT language, count(*) AS files FROM 'data/*.parquet' GROUP BY language").fetchall()
+documents = duckdb.sql("SELECT language, count(*) AS files FROM 'RELEASE/data/*.parquet' GROUP BY language").fetchall()
 ```
 
 ```python
 import polars as pl
 
-documents = pl.scan_parquet("data/*.parquet").filter(pl.col("language") == "Python").collect()
+documents = pl.scan_parquet("RELEASE/data/*.parquet").filter(pl.col("language") == "Python").collect()
 ```
 
 The columns have the names of The Stack v2, followed by Starsmith's own; `content` is the text as UTF-8, whatever the
