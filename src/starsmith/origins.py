@@ -14,15 +14,19 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from starsmith.document import ORIGINS, Origin
+from starsmith.document import ORIGINS
 from starsmith.errors import StarsmithError
 from starsmith.progress import Reporter
 from starsmith.recipe import Recipe
 from starsmith.shard import Located, order_of
 from starsmith.sources import Source, open_source
 
-METADATA_COLUMNS = tuple(ORIGINS.names[ORIGINS.names.index("snapshot_id") : ORIGINS.names.index("error")])
+METADATA_COLUMNS = tuple(ORIGINS.names[ORIGINS.names.index("github_id") : ORIGINS.names.index("error")])
+"""What others know of a repository. What was read from it (ids, branch, dates of commits) nobody else may say."""
+
+Metadata = dict[tuple[str, str], dict[str, Any]]
 _KEYS = ("owner", "name")
+_COLUMN_TYPES = {name: ORIGINS.field(name).type for name in (*_KEYS, *METADATA_COLUMNS)}
 _SHORT = {"stars": "star_events_count", "forks": "fork_events_count", "license": "gha_license_id"}
 """Plain names for the columns people have at hand."""
 
@@ -52,11 +56,10 @@ def find(recipe: Recipe, reporter: Reporter, *, workers: int) -> Found:
 
 
 def _distinct(located: Sequence[Located]) -> Found:
-    """Keep one of several clones of the same origin: the one with the newest commit, then by state."""
+    """Keep one of several clones of the same origin: one that can be read, with the newest commit, then by state."""
     best: dict[str, Located] = {}
     notes = []
-    newest = sorted(located, key=lambda each: (-(each.origin.committer_date or 0), each.origin.state))
-    for item in newest:
+    for item in sorted(located, key=_freshness):
         kept = best.setdefault(item.origin.url, item)
         if kept is not item:
             notes.append(f"{item.origin.url} was found more than once; the clone with the newest commit is used.")
@@ -65,7 +68,12 @@ def _distinct(located: Sequence[Located]) -> Found:
     return Found(located=tuple(ordered), notes=tuple(sorted(notes)))
 
 
-def origins_table(located: Iterable[Located], metadata: dict[tuple[str, str], dict[str, Any]]) -> pa.Table:
+def _freshness(item: Located) -> tuple[bool, int, str]:
+    origin = item.origin
+    return origin.error is not None, -(origin.committer_date or 0), origin.state
+
+
+def origins_table(located: Iterable[Located], metadata: Metadata) -> pa.Table:
     """Return the ORIGINS rows; what the metadata file says of an origin wins over what the source says."""
     rows = []
     for item in located:
@@ -80,30 +88,67 @@ def _key(owner: str, name: str) -> tuple[str, str]:
     return owner.lower(), name.lower()
 
 
-def read_metadata(recipe: Recipe) -> dict[tuple[str, str], dict[str, Any]]:
+def read_metadata(recipe: Recipe) -> Metadata:
     """Return the rows of the recipe's metadata files by (owner, name), lower-cased.
 
     Raises StarsmithError for a file that is missing, no table, lacks a key or holds a value of the wrong type.
     """
-    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    rows: Metadata = {}
     for settings in recipe.sources:
         if settings.metadata:
-            rows |= _metadata_rows(recipe.base / settings.metadata)
+            rows |= _metadata_rows(recipe.base / Path(settings.metadata).expanduser())
     return rows
 
 
-def _metadata_rows(path: Path) -> dict[tuple[str, str], dict[str, Any]]:
+def _metadata_rows(path: Path) -> Metadata:
     try:
-        table = pq.read_table(path) if path.suffix == ".parquet" else pa.csv.read_csv(path)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise StarsmithError(f"The metadata file {path} cannot be read: {error}") from error
+        table = pq.read_table(path) if path.suffix.lower() == ".parquet" else _read_csv(path)
+    except (OSError, pa.ArrowException) as error:
+        raise StarsmithError(f"The metadata file {path} cannot be read: {_first_line(error)}") from error
     table = table.rename_columns([_SHORT.get(name, name) for name in table.column_names])
     if missing := [key for key in _KEYS if key not in table.column_names]:
         raise StarsmithError(f"The metadata file {path} has no column {missing[0]!r}; it is keyed by owner and name.")
-    wanted = [name for name in METADATA_COLUMNS if name in table.column_names]
+    wanted = [*_KEYS, *(name for name in METADATA_COLUMNS if name in table.column_names)]
+    for name in wanted:
+        if table.column_names.count(name) > 1:
+            raise StarsmithError(f"The metadata file {path} has more than one column for {name!r}; keep one of them.")
+    columns = {name: _typed(table[name], name, path) for name in wanted}
+    return _by_key(columns, path)
+
+
+def _read_csv(path: Path) -> pa.Table:
+    """Read a CSV file; only what is empty is null, and no name becomes a number, whatever it looks like."""
+    texts = [name for name in _COLUMN_TYPES if pa.types.is_string(_COLUMN_TYPES[name])]
+    kinds = dict.fromkeys([*texts, *(short for short, name in _SHORT.items() if name in texts)], pa.string())
+    options = pa.csv.ConvertOptions(null_values=[""], strings_can_be_null=True, column_types=kinds)
+    return pa.csv.read_csv(path, convert_options=options)
+
+
+def _typed(column: pa.ChunkedArray, name: str, path: Path) -> list[Any]:
+    kind = _COLUMN_TYPES[name]
     try:
-        fields = [pa.field(key, pa.string()) for key in _KEYS] + [ORIGINS.field(name) for name in wanted]
-        typed = table.select([*_KEYS, *wanted]).cast(pa.schema(fields))
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise StarsmithError(f"The metadata file {path} has a value of the wrong type: {error}") from error
-    return {_key(row["owner"], row["name"]): {name: row[name] for name in wanted} for row in typed.to_pylist()}
+        # A bare number is no date: Arrow would take it for microseconds since 1970.
+        if pa.types.is_timestamp(kind) and pa.types.is_integer(column.type):
+            raise pa.ArrowInvalid(f"{column.type} is not a date")
+        values: list[Any] = column.cast(kind).to_pylist()
+    except pa.ArrowException as error:
+        raise StarsmithError(
+            f"The metadata file {path} has a value of the wrong type in column {name!r}; expected {kind}: "
+            f"{_first_line(error)}"
+        ) from error
+    return values
+
+
+def _by_key(columns: dict[str, list[Any]], path: Path) -> Metadata:
+    rows: Metadata = {}
+    for values in zip(*columns.values(), strict=True):
+        row = dict(zip(columns, values, strict=True))
+        owner, name = row.pop("owner"), row.pop("name")
+        if name is None:
+            raise StarsmithError(f"The metadata file {path} has a row without a name; it is keyed by owner and name.")
+        rows[_key(owner or "", name)] = row
+    return rows
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
