@@ -7,12 +7,14 @@ ids-only variant has one row per repository with its files as a list, and no con
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from starsmith.curate import encoding
@@ -205,34 +207,30 @@ class ReleaseShard:
         return f"release shard {self.released.shard}"
 
     def __call__(self, store: Store, *, attempt: int, progress: Progress) -> Outcome:
-        rows = pq.read_table(store.open(self.released.name)).cast(RELEASED).to_pylist()
-        found: list[dict[str, Any]] = []
+        facts = pq.read_table(store.open(self.released.name)).cast(RELEASED)
+        described: list[pa.Table] = []
         shard, level = self.released.shard, self.compression_level
-        batches = self._batches(store, rows, found, progress)
+        batches = self._batches(store, facts, described, progress)
         parts = {"data": (write_part(store, "data", DATA, batches, shard=shard, compression_level=level),)}
         if self.ids_only:
-            repositories = pa.Table.from_pylist(list(_repositories(rows, found)), schema=IDS)
+            repositories = _repositories(facts, pa.concat_tables(described))
             parts["ids"] = (write_part(store, "ids", IDS, [repositories], shard=shard, compression_level=level),)
-        counts = {"documents": len(rows), "bytes": sum(row["length"] for row in rows)}
+        counts = {"documents": facts.num_rows, "bytes": pc.sum(facts["length"]).as_py()}
         return Outcome(parts=parts, counts=counts)
 
     def _batches(
-        self, store: Store, rows: list[dict[str, Any]], found: list[dict[str, Any]], progress: Progress
+        self, store: Store, facts: pa.Table, described: list[pa.Table], progress: Progress
     ) -> Iterator[pa.Table]:
-        """Yield release rows in order, remembering all but their contents in `found`."""
+        """Yield release rows in order, remembering all but their contents in `described`."""
         reader = _ContentReader(store=store, part=self.contents)
-        pending: list[tuple[dict[str, Any], bytes]] = []
-        size = 0
-        for row in rows:
-            content = reader.content(row["content_id"])
-            pending.append((row, content))
-            size += len(content)
-            if size >= _BATCH_BYTES:
-                yield _rows(pending, found)
-                progress(len(pending))
-                pending, size = [], 0
-        yield _rows(pending, found)
-        progress(len(pending))
+        ends = np.cumsum(facts["length"].to_numpy()) // _BATCH_BYTES
+        cuts = np.flatnonzero(np.diff(ends)) + 1
+        for start, stop in pairwise([0, *cuts.tolist(), facts.num_rows]):
+            batch = facts.slice(start, stop - start)
+            rows = _rows(batch, [reader.content(identifier) for identifier in batch["content_id"].to_pylist()])
+            described.append(rows.drop_columns("content"))
+            yield rows
+            progress(rows.num_rows)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -263,51 +261,55 @@ class _ContentReader:
                 self._places[identifier] = group, row
 
 
-def _rows(pending: list[tuple[dict[str, Any], bytes]], found: list[dict[str, Any]]) -> pa.Table:
+def _rows(facts: pa.Table, contents: Sequence[bytes]) -> pa.Table:
     """Return release rows for some documents; a document that annotated as text decodes again the same way."""
-    decoded = encoding.decode(pa.array([content for _, content in pending], pa.binary()))
-    if decoded.reasons.null_count != len(pending):
+    original = pa.array(contents, pa.large_binary())
+    decoded = encoding.decode(original)
+    if decoded.reasons.null_count != len(contents):
         raise RuntimeError("a released document does not decode any more: annotate and release differ in version")
-    rows = []
-    for number, (row, content) in enumerate(pending):
-        text = decoded.texts[number].as_py()
-        rows.append(_row(row, content, text, decoded.encodings[number].as_py()))
-        found.append({name: value for name, value in rows[-1].items() if name != "content"})
-    return pa.Table.from_pylist(rows, schema=DATA)
-
-
-def _row(row: dict[str, Any], content: bytes, text: bytes, src_encoding: str) -> dict[str, Any]:
-    expression = row["license_expression"]
-    plain = {name: row[name] for name in DATA.names if name in row and not isinstance(row[name], bytes)}
-    return plain | {
-        "blob_id": hashlib.sha1(content, usedforsecurity=False).hexdigest(),
-        "directory_id": _hex(row["directory_id"]),
-        "path": "/" + row["path"],
-        "content_id": row["content_id"].hex(),
-        "detected_licenses": sorted(ids(expression)) if expression else [],
-        "snapshot_id": _hex(row["snapshot_id"]),
-        "revision_id": _hex(row["revision_id"]),
-        "src_encoding": src_encoding,
-        "length_bytes": row["length"],
-        "swhid": swhid("cnt", row["content_id"]),
-        "origin_url": row["url"],
-        "dedup_cluster": _hex(row["cluster_id"]),
-        "content_sha256": hashlib.sha256(content).hexdigest(),
-        "text_sha256": hashlib.sha256(text).hexdigest(),
-        "content": text.decode(),
+    digests = [hashlib.sha256(content).hexdigest() for content in contents]
+    expressions = facts["license_expression"].to_pylist()
+    columns = {name: facts[name] for name in DATA.names if name in RELEASED.names} | {
+        "blob_id": [hashlib.sha1(content, usedforsecurity=False).hexdigest() for content in contents],
+        "directory_id": _hex(facts["directory_id"]),
+        "path": pc.binary_join_element_wise("/", facts["path"], ""),
+        "content_id": _hex(facts["content_id"]),
+        "detected_licenses": [list(ids(expression)) if expression else [] for expression in expressions],
+        "snapshot_id": _hex(facts["snapshot_id"]),
+        "revision_id": _hex(facts["revision_id"]),
+        "src_encoding": decoded.encodings,
+        "length_bytes": facts["length"],
+        "swhid": [swhid("cnt", identifier) for identifier in facts["content_id"].to_pylist()],
+        "origin_url": facts["url"],
+        "dedup_cluster": _hex(facts["cluster_id"]),
+        "content_sha256": digests,
+        "text_sha256": _text_digests(decoded.texts, original, digests),
+        "content": decoded.texts.cast(pa.large_string()).cast(pa.string()),
     }
+    return pa.table({name: columns[name] for name in DATA.names}, schema=DATA)
 
 
-def _hex(value: bytes | None) -> str | None:
-    return None if value is None else value.hex()
+def _hex(values: pa.ChunkedArray) -> list[str | None]:
+    return [None if value is None else value.hex() for value in values.to_pylist()]
 
 
-def _repositories(rows: list[dict[str, Any]], found: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Yield one row per repository of a shard. A repository cut across shards has a row in each of them."""
-    paired = zip(rows, found, strict=True)
-    for url, group in groupby(paired, key=lambda pair: pair[0]["url"]):
-        members = list(group)
-        row, first = members[0]
-        repository = {name: first.get(name, row.get(name)) for name in _REPO_COLUMNS}
-        files = [{name: file[name] for name in _FILE_COLUMNS} for _, file in members]
-        yield repository | {"repo_url": url, "files": files, "num_files": len(files)}
+def _text_digests(texts: pa.LargeBinaryArray, contents: pa.LargeBinaryArray, digests: Sequence[str]) -> list[str]:
+    """Return the digest of each text; that of the content where they are equal, as nearly all are."""
+    return [
+        digest if same else hashlib.sha256(text.as_buffer()).hexdigest()
+        for same, digest, text in zip(pc.equal(texts, contents).to_pylist(), digests, texts, strict=True)
+    ]
+
+
+def _repositories(facts: pa.Table, rows: pa.Table) -> pa.Table:
+    """Return one row per repository of a shard. A repository cut across shards has a row in each of them."""
+    lengths = [len(list(group)) for _, group in groupby(facts["url"].to_pylist())]
+    offsets = np.concatenate([np.zeros(1, np.int32), np.cumsum(lengths, dtype=np.int32)])
+    first = pa.array(offsets[:-1])
+    files = rows.select(_FILE_COLUMNS).combine_chunks().to_struct_array().combine_chunks()
+    columns = {name: (rows if name in rows.schema.names else facts)[name].take(first) for name in _REPO_COLUMNS} | {
+        "repo_url": facts["url"].take(first),
+        "files": pa.ListArray.from_arrays(offsets, files),
+        "num_files": lengths,
+    }
+    return pa.table({name: columns[name] for name in IDS.names}, schema=IDS)
