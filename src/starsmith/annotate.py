@@ -326,7 +326,7 @@ _warm_once = cache(warm)
 
 
 def signature_settings(settings: NearDuplicateSettings) -> NearDuplicateSettings:
-    """Return the settings with all that does not enter a signature at its default, so that changing it signs nothing."""
+    """Return the settings with all that does not enter a signature at its default: changing that signs nothing."""
     plain = NearDuplicateSettings()
     return replace(settings, threshold=plain.threshold, verify=plain.verify, across_languages=plain.across_languages)
 

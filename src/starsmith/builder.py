@@ -15,7 +15,7 @@ from starsmith.fingerprint import fingerprint
 from starsmith.job import Job, Work, run_job
 from starsmith.progress import Reporter
 from starsmith.storage import Store
-from starsmith.table import Part, Record, Table, read_record, record_name, write_part
+from starsmith.table import Record, Table, read_record, record_name, write_part
 from starsmith.workspace import StageReport
 
 
@@ -159,5 +159,3 @@ class Builder:
 def _digest(table: pa.Table) -> str:
     """Return a digest of a small table in memory."""
     return fingerprint([table.schema.to_string(), [repr(row) for row in table.to_pylist()]])
-
-

@@ -123,7 +123,9 @@ class _Collected:
         contents = [content for _, content in self.pending]
         digests = [hashlib.sha256(content).digest() for content in contents]
         self.pending, self.pending_bytes = [], 0
-        columns = [pa.array(values, field.type) for values, field in zip((ids, digests, contents), CONTENTS, strict=True)]
+        columns = [
+            pa.array(values, field.type) for values, field in zip((ids, digests, contents), CONTENTS, strict=True)
+        ]
         return pa.RecordBatch.from_arrays(columns, schema=CONTENTS)
 
     def folder_rows(self) -> list[dict[str, Any]]:

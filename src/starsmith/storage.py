@@ -106,7 +106,7 @@ class Store:
             os.replace(file.name, target)
 
     def publish_digested(self, file: IO[bytes], template: str) -> tuple[str, str, int]:
-        """Publish under a name that holds part of the SHA-256 (`{digest}` in `template`); return (name, digest, bytes)."""
+        """Publish under a name with part of the SHA-256 (`{digest}` in `template`); return (name, digest, bytes)."""
         file.flush()
         file.seek(0)
         digest, size = hashlib.sha256(), 0

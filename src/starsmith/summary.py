@@ -65,7 +65,8 @@ EXAMPLES_PER_VERDICT = 5
 EXAMPLES = Query(
     name="examples",
     text=f"""
-SELECT chosen.verdict, chosen.nth, origins.repo_name, chosen.path, chosen.length, facts.language, facts.license_expression,
+SELECT chosen.verdict, chosen.nth, origins.repo_name, chosen.path, chosen.length, facts.language,
+       facts.license_expression,
        chosen.value, chosen.threshold, chosen.similarity, chosen.detail, chosen.document_id,
        winner_origins.repo_name AS winner_repo_name, winners.path AS winner_path
 FROM (
@@ -133,7 +134,8 @@ CONFLICT_EXAMPLES = Query(
 SELECT content_id, permissive, non_permissive, blocked, permissive_repo_name, permissive_path, permissive_licence,
        strict_repo_name, strict_path, strict_licence
 FROM (
-  SELECT pairs.*, row_number() OVER (ORDER BY permissive + non_permissive DESC NULLS LAST, content_id ASC NULLS LAST) AS nth
+  SELECT pairs.*,
+         row_number() OVER (ORDER BY permissive + non_permissive DESC NULLS LAST, content_id ASC NULLS LAST) AS nth
   FROM (
     SELECT conflicts.content_id, conflicts.permissive, conflicts.non_permissive, conflicts.blocked,
            permissive_origins.repo_name AS permissive_repo_name, allowing.path AS permissive_path,
