@@ -116,7 +116,7 @@ def run_init(arguments: argparse.Namespace) -> None:
 
 def run_build(arguments: argparse.Namespace) -> None:
     from starsmith.build import build
-    from starsmith.govern.report import build_table
+    from starsmith.govern.terminal import build_table
     from starsmith.progress import reporter
     from starsmith.recipe import load
 
@@ -138,7 +138,7 @@ def run_build(arguments: argparse.Namespace) -> None:
 
 def run_status(arguments: argparse.Namespace) -> None:
     from starsmith.build import status
-    from starsmith.govern.report import status_table
+    from starsmith.govern.terminal import status_table
 
     result = status(Path(arguments.workspace))
     if arguments.json:

@@ -11,11 +11,8 @@ from starsmith.errors import StarsmithError
 from starsmith.govern.composition import Composition, recipe_of
 from starsmith.govern.report_page import Report, page
 from starsmith.govern.report_sections import sections
-from starsmith.govern.terminal import build_table, status_table
 from starsmith.storage import Store
 from starsmith.workspace import read_build
-
-__all__ = ["build_table", "status_table", "write_report"]
 
 
 def write_report(store: Store, out: Path) -> None:
