@@ -43,7 +43,7 @@ STAGE_WORDS: Final[Mapping[str, StageWords]] = {
     ),
     "licence": StageWords(asks="Does its licence allow use?", left_out="licence not permissive, or none"),
     "filters": StageWords(asks="Does it look like code that people wrote?", left_out="failed a quality filter"),
-    "exact": StageWords(asks="Is it the chosen one of equal copies?", left_out="same bytes as a kept file"),
+    "exact": StageWords(asks="Is it the chosen one of equal copies?", left_out="same bytes as another file"),
     "near": StageWords(asks="Is it unlike everything chosen before?", left_out="nearly the same as a kept file"),
 }
 
