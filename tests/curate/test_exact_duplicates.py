@@ -19,7 +19,7 @@ from starsmith.settings import ExactDuplicateSettings
 
 ALIVE = "SELECT facts.* FROM facts"
 RULES = ("any_permissive", "all_permissive", "earliest")
-PLAIN: dict[pa.DataType, Any] = {pa.string(): "", pa.int64(): 0, pa.bool_(): False, pa.binary(20): bytes(20)}
+PLAIN: dict[pa.DataType, Any] = {pa.string(): "", pa.int64(): 1, pa.bool_(): False, pa.binary(20): bytes(20)}
 
 Row = dict[str, Any]
 Keys = list[tuple[str, list[Any], Callable[[Any], Any]]]
@@ -239,6 +239,8 @@ MIT, GPL, NONE = "permissive", "non_permissive", "no_license"
         ([copy(MIT, 2, method="header"), copy(GPL, 1, method="header")], (None, None, None)),
         # What is no text is not released anyway.
         ([copy(MIT, 2), copy(GPL, 1, reason="error.binary")], (None, None, None)),
+        # Nobody owns an empty file.
+        ([copy(MIT, 2, length=0), copy(GPL, 1, length=0)], (None, None, None)),
     ],
 )
 def test_conflicts_by_each_rule(copies: list[Row], expected: tuple[bool | None, ...]) -> None:

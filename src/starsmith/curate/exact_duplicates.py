@@ -44,7 +44,7 @@ def conflict_query(settings: ExactDuplicateSettings) -> str:
     """Find the contents whose copies lie under licences of different kinds, and whether that blocks them.
 
     A licence stated inside the file is the same for every copy and settles the matter; copies whose licence is not
-    known say nothing. By `earliest`, a copy without a commit time leaves only the strict rule.
+    known say nothing, and nobody owns an empty file. By `earliest`, a copy without a commit time leaves only the strict rule.
     """
     blocked = {
         "any_permissive": "FALSE",
@@ -63,7 +63,7 @@ FROM (
          min(CASE WHEN license_type = 'non_permissive' THEN committed_at END) AS first_non_permissive,
          min(CASE WHEN license_type = 'non_permissive' THEN document_id END) AS witness_id
   FROM facts
-  WHERE reason IS NULL AND license_type <> 'no_license' AND license_method <> 'header'
+  WHERE reason IS NULL AND length > 0 AND license_type <> 'no_license' AND license_method <> 'header'
   GROUP BY content_id
 ) AS contents
 WHERE permissive > 0 AND non_permissive > 0"""
