@@ -157,3 +157,22 @@ class ReleaseSettings:
     name: str = setting("my-corpus", "The name on the dataset card.")
     ids_only: bool = setting(True, "Also write the variant without contents, one row per repository.")
     compression_level: int = setting(3, "Zstandard level of the release's Parquet files.", least=1, most=19)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RedactionSettings:
+    """What is looked for in the texts of a release and replaced (section 5)."""
+
+    emails: bool = setting(True, "Replace e-mail addresses.")
+    ip_addresses: bool = setting(True, "Replace public IPv4 and IPv6 addresses.")
+    keys: bool = setting(True, "Replace private keys, tokens of known issuers and other keys.")
+    passwords: bool = setting(True, "Replace passwords in code, configuration, command lines and URLs.")
+    keep_example_emails: bool = setting(
+        True, "Leave addresses at example domains (example.com, *.test, localhost …) as they are."
+    )
+    keep_placeholder_emails: bool = setting(
+        True, "Leave addresses nobody reads (noreply@ …, user@domain.com) as they are."
+    )
+    keep_licence_authors: bool = setting(
+        True, "Leave the authors' addresses in the copyright lines a file begins with, which most licences ask to keep."
+    )
