@@ -237,6 +237,11 @@ CONTENTS = pa.schema(
 )
 """The bytes, once per shard, in the order in which the shard's documents first mention them."""
 
+COMMIT_TIMES = pa.schema(
+    [pa.field("path", pa.binary(), nullable=False), pa.field("committed_at", _TIME, nullable=False)]
+)
+"""The last-commit time of every raw path of an origin that several shards read; one part per origin."""
+
 FOLDERS = pa.schema(
     [
         pa.field("origin_id", _ID, nullable=False),

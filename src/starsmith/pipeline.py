@@ -12,12 +12,13 @@ import pyarrow as pa
 from starsmith import __version__, annotate, collect, decide, licences, near, release, summary
 from starsmith.annotate import AnnotateSettings, AnnotateShard
 from starsmith.builder import Builder
-from starsmith.collect import CollectShard
+from starsmith.collect import CollectShard, CommitTimes
 from starsmith.curate import exact_duplicates
 from starsmith.curate.language_data import EXCLUDED_PAIRS
 from starsmith.document import (
     ANNOTATIONS,
     BANDS,
+    COMMIT_TIMES,
     CONTENTS,
     DOCUMENTS,
     FOLDERS,
@@ -36,7 +37,7 @@ from starsmith.origins import Found, find, origins_table, read_metadata
 from starsmith.recipe import Recipe, dumps
 from starsmith.release import DATA, IDS, RELEASED_QUERY, ReleaseShard
 from starsmith.shard import Shard, plan
-from starsmith.table import Table, union
+from starsmith.table import Part, Table, union
 from starsmith.workspace import BuildRecord
 
 STAGES = ("collect", "annotate", "decide", "release")
@@ -72,8 +73,13 @@ class Pipeline:
         builder, recipe = self.builder, self.recipe
         builder.begin("collect")
         shards = plan(found.located, documents=recipe.shards.documents)
+        times = self._commit_times(found)
         works: list[tuple[str, Work]] = [
-            (self._collect_key(shard), CollectShard(shard=shard, settings=recipe.collect)) for shard in shards
+            (
+                self._collect_key(shard),
+                CollectShard(shard=shard, settings=recipe.collect, times=_of_shard(times, shard)),
+            )
+            for shard in shards
         ]
         total = sum(item.origin.documents for item in found.located)
         schemas = {"documents": DOCUMENTS, "contents": CONTENTS, "folders": FOLDERS}
@@ -83,6 +89,16 @@ class Pipeline:
             problems = f" {len(self.notes)} could not be read, the first: {self.notes[0]}" if self.notes else ""
             raise StarsmithError(f"The sources of the recipe hold no document.{problems}")
         builder.end(documents_in=documents.rows)
+
+    def _commit_times(self, found: Found) -> dict[str, Part]:
+        """Walk the history of every origin that several shards read once for all of them; return the parts by URL."""
+        cut = {item.origin.url: item for item in found.located if item.origin.cuts}
+        works: list[tuple[str, Work]] = [
+            (fingerprint([collect.VERSION, pa.__version__, url, item.origin.state]), CommitTimes(located=item))
+            for url, item in cut.items()
+        ]
+        tables = self.builder.map("commit times", works, {"commit_times": COMMIT_TIMES}, total=len(works))
+        return dict(zip(cut, tables["commit_times"].parts, strict=True))
 
     def _collect_key(self, shard: Shard) -> str:
         slices = [
@@ -251,6 +267,11 @@ class Pipeline:
             versions=self.versions(),
             notes=tuple(self.notes),
         )
+
+
+def _of_shard(times: dict[str, Part], shard: Shard) -> dict[str, Part]:
+    urls = [slice_.located.origin.url for slice_ in shard.slices]
+    return {url: times[url] for url in urls if url in times}
 
 
 def _no_drops() -> Table:

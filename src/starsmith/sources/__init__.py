@@ -7,7 +7,7 @@ are the business of `curate`. It writes nothing anywhere.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -52,9 +52,19 @@ class Source(Protocol):
         """
         ...
 
-    def read(self, origin: Origin, part: PathRange, settings: CollectSettings) -> Iterator[RawDocument]:
+    def times(self, origin: Origin) -> dict[bytes, int]:
+        """Return the time in microseconds of the last commit of each raw path, for the paths where that is known.
+
+        Asked for where an origin is read in several parts, so that its history is walked once.
+        """
+        ...
+
+    def read(
+        self, origin: Origin, part: PathRange, settings: CollectSettings, times: Mapping[bytes, int] | None = None
+    ) -> Iterator[RawDocument]:
         """Yield the origin's documents whose raw path lies in `part`, sorted by raw path.
 
+        `times` is what `times` returned for the origin, if it was asked; otherwise the source finds out by itself.
         A document that cannot be read is yielded without content and with a reason; memory stays bounded by
         `settings.max_bytes`.
         """

@@ -6,11 +6,11 @@ time of each path's last commit is looked at. How a repository is read safely st
 `git_objects`.
 """
 
-import functools
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
@@ -36,6 +36,7 @@ VERSION: Final = 1
 
 _MOST_DEPTH = 8
 """Folders between a folder of repositories and a repository: host, organisation, groups, repository."""
+_DAMAGED = ("error.read", "the object is damaged: git cannot read it or its id is wrong")
 _KIND_BITS, _SYMLINK, _SUBMODULE = 0o170000, 0o120000, 0o160000
 
 
@@ -72,7 +73,7 @@ class GitSource:
             repository = open_repository(folder)
             with object_store(repository) as store:
                 commit = store.commit()
-                paths = {entry.path for entry in store.listing(commit)}
+                paths = {entry.path for entry in store.listing(commit, PathRange())}
         except UnreadableRepository as error:
             return _failed(name, location, str(error))
         except OSError as error:
@@ -88,7 +89,14 @@ class GitSource:
             committer_date=commit.committed_at,
         )
 
-    def read(self, origin: Origin, part: PathRange, settings: CollectSettings) -> Iterator[RawDocument]:
+    def times(self, origin: Origin) -> dict[bytes, int]:
+        """Return the time in microseconds of each path's last commit: one walk through the history."""
+        with self._opened(origin) as (store, commit):
+            return store.commit_times(commit, {entry.path for entry in store.listing(commit, PathRange())})
+
+    def read(
+        self, origin: Origin, part: PathRange, settings: CollectSettings, times: Mapping[bytes, int] | None = None
+    ) -> Iterator[RawDocument]:
         """Yield the documents of a repository in `part`, sorted by raw path.
 
         `content_id` is the id that the tree states, also where the content is not taken in; it is None for submodules
@@ -97,6 +105,15 @@ class GitSource:
         """
         if origin.error is not None:
             return
+        with self._opened(origin) as (store, commit):
+            entries = sorted(store.listing(commit, part), key=_path)
+            if times is None and self.commit_times and entries:
+                times = store.commit_times(commit, {entry.path for entry in entries})
+            yield from _documents(store, entries, times or {}, settings)
+
+    @contextmanager
+    def _opened(self, origin: Origin) -> Iterator[tuple[ObjectStore, Commit]]:
+        """Open the repository of an origin at its commit; raises StarsmithError if it is not what was described."""
         try:
             repository = open_repository(git_folder(Path(origin.location)))
             with object_store(repository) as store:
@@ -105,9 +122,7 @@ class GitSource:
                     raise StarsmithError(
                         f"{origin.location} was changed while it was read; run the same command again."
                     )
-                entries = sorted((entry for entry in store.listing(commit) if entry.path in part), key=_path)
-                times = self._times(origin, store, commit, entries)
-                yield from _documents(store, entries, times, settings)
+                yield store, commit
         except (UnreadableRepository, OSError) as error:
             reason = error.strerror if isinstance(error, OSError) else str(error)
             raise StarsmithError(
@@ -124,21 +139,6 @@ class GitSource:
             repository.fetched_packs,
             self.commit_times,
         )
-
-    def _times(self, origin: Origin, store: ObjectStore, commit: Commit, entries: Sequence[Entry]) -> dict[bytes, int]:
-        if not self.commit_times or not entries:
-            return {}
-        if not origin.cuts:
-            return store.commit_times(commit, {entry.path for entry in entries})
-        return _all_times(origin.location, origin.state)
-
-
-@functools.lru_cache(maxsize=1)
-def _all_times(location: str, state: str) -> dict[bytes, int]:
-    """Return the times of all paths. Kept, because every part of a large repository needs the same walk."""
-    with object_store(open_repository(git_folder(Path(location)))) as store:
-        commit = store.commit()
-        return store.commit_times(commit, {entry.path for entry in store.listing(commit)})
 
 
 def _found(path: Path, *, what: str) -> list[str]:
@@ -185,39 +185,37 @@ def _listed(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def _documents(
-    store: ObjectStore, entries: Sequence[Entry], times: dict[bytes, int], settings: CollectSettings
+    store: ObjectStore, entries: Sequence[Entry], times: Mapping[bytes, int], settings: CollectSettings
 ) -> Iterator[RawDocument]:
     """Yield one document per path of the sorted `entries`."""
-    documents = [_document(list(same), times, settings) for _, same in groupby(entries, key=_path)]
-    wanted = [entry for entry, document in documents if document.reason is None]
-    contents = store.contents(wanted)
-    for entry, document in documents:
-        if document.reason is None:
-            document = _filled(document, next(contents), entry)
-        yield document
+    planned = [(same[0], _refusal(same, settings)) for same in _by_path(entries)]
+    contents = store.contents([entry for entry, refusal in planned if refusal is None])
+    for entry, refusal in planned:
+        content = next(contents) if refusal is None else None
+        reason, detail = refusal or ((None, None) if content is not None else _DAMAGED)
+        yield RawDocument(
+            path=entry.path,
+            length=entry.size or 0,
+            mode=entry.mode,
+            content=content,
+            content_id=_content_id(entry, content),
+            committed_at=times.get(entry.path),
+            reason=reason,
+            detail=detail,
+        )
 
 
-def _document(same: Sequence[Entry], times: dict[bytes, int], settings: CollectSettings) -> tuple[Entry, RawDocument]:
-    """Return what is known of one path before its content is read. A sound tree names no path twice."""
+def _by_path(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
+    for _, same in groupby(entries, key=_path):
+        yield list(same)
+
+
+def _refusal(same: Sequence[Entry], settings: CollectSettings) -> tuple[str, str | None] | None:
+    """Return why a path is not taken in, before its content is read. A sound tree names no path twice."""
     entry = same[0]
-    reason, detail = _refusal(entry, settings)
-    if len(same) > 1:
-        reason, detail = "error.read", "the tree names this path more than once"
-    submodule = entry.mode & _KIND_BITS == _SUBMODULE
-    return entry, RawDocument(
-        path=entry.path,
-        length=entry.size or 0,
-        mode=entry.mode,
-        content=None,
-        content_id=None if submodule else _identifier(entry.name),
-        committed_at=times.get(entry.path),
-        reason=reason,
-        detail=detail,
-    )
-
-
-def _refusal(entry: Entry, settings: CollectSettings) -> tuple[str | None, str | None]:
     kind = entry.mode & _KIND_BITS
+    if len(same) > 1:
+        return "error.read", "the tree names this path more than once"
     if kind == _SUBMODULE:
         return "source.submodule", f"commit {entry.name} of another repository"
     if kind == _SYMLINK and not settings.symlinks:
@@ -226,16 +224,14 @@ def _refusal(entry: Entry, settings: CollectSettings) -> tuple[str | None, str |
         return "error.read", "the object is missing from the repository or damaged"
     if entry.size >= settings.max_bytes:
         return "source.too_large", f"{entry.size} bytes; the limit is {settings.max_bytes}"
-    return None, None
+    return None
 
 
-def _filled(document: RawDocument, content: bytes | None, entry: Entry) -> RawDocument:
-    if content is None:
-        return replace(
-            document, reason="error.read", detail="the object is damaged: git cannot read it or its id is wrong"
-        )
+def _content_id(entry: Entry, content: bytes | None) -> bytes | None:
+    if entry.mode & _KIND_BITS == _SUBMODULE:
+        return None
     identifier = _identifier(entry.name)
-    return replace(document, content=content, content_id=content_id(content) if identifier is None else identifier)
+    return content_id(content) if identifier is None and content is not None else identifier
 
 
 def _origin(name: RepositoryName, location: str, state: str) -> Origin:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import IO
 
 from starsmith.errors import StarsmithError
+from starsmith.sources import PathRange
 from starsmith.sources.git_repository import Repository, UnreadableRepository
 
 _PIECE_BYTES = 256 * 1024
@@ -47,7 +48,7 @@ _SHA256_EXTENSION = "[extensions]\n\tobjectFormat = sha256\n"
 
 _PERSON_LINE = re.compile(rb"^(author|committer) (?:.* )?(-?\d{1,15}) [+-]\d{1,8}$", re.MULTILINE)
 _TREE_LINE = re.compile(rb"tree ([0-9a-f]+)\n")
-_COMMIT_FIELD = re.compile(rb"([0-9a-f]{40,64}) (-?\d{0,15})")
+_MOST_STATUS_BYTES = 8
 _EARLIEST_SECOND, _LATEST_SECOND = -62_135_596_800, 253_402_300_799  # years 1 to 9999
 
 
@@ -88,11 +89,16 @@ class ObjectStore:
             text = _output(process).read(int(header[2]))
         return _parse_commit(header[0].decode(), text)
 
-    def listing(self, commit: Commit) -> Iterator[Entry]:
-        """Yield every path below the commit's tree; raises UnreadableRepository where a tree is absent or damaged."""
+    def listing(self, commit: Commit, part: PathRange) -> Iterator[Entry]:
+        """Yield the paths of the commit's tree that lie in `part`.
+
+        Raises UnreadableRepository where a tree is absent or damaged.
+        """
         with self._git("ls-tree", "-r", "-l", "-z", "--full-tree", commit.tree) as process:
             for field in _fields(_output(process), most_bytes=_MOST_LISTING_BYTES):
-                yield _parse_entry(field)
+                head, _, path = field.partition(b"\t")
+                if path in part:
+                    yield _parse_entry(head, path)
             if process.wait() != 0:
                 raise UnreadableRepository("a folder of its tree is missing or damaged; run `git fsck` in it")
 
@@ -126,18 +132,26 @@ class ObjectStore:
         of a shallow clone, or behind a damaged commit, has no known time.
         """
         times: dict[bytes, int] = {}
-        shallow = frozenset(self._repository.shallow)
+        missing = set(paths)
         arguments = ("log", "--first-parent", "-m", "--name-status", "--no-renames", "-z", "--format=%H %ct")
-        with self._git(*arguments, commit.revision, "--") as process:
-            try:
-                for revision, time, path in _changes(_fields(_output(process), most_bytes=_MOST_HISTORY_BYTES)):
-                    if path in paths and path not in times and revision not in shallow and time is not None:
-                        times[path] = time
-                        if len(times) == len(paths):
-                            break
-            except UnreadableRepository:
-                return times
+        with self._git(*arguments, commit.revision, "--") as process, suppress(UnreadableRepository):
+            fields = _fields(_output(process), most_bytes=_MOST_HISTORY_BYTES)
+            time = None
+            for field in fields:
+                # A commit's own field is longer than any status and stands where one would, so no path is taken for it.
+                if len(field) > _MOST_STATUS_BYTES:
+                    time = self._time_of(field)
+                elif (path := next(fields, b"")) in missing and time is not None:
+                    times[path] = time
+                    missing.discard(path)
+                    if not missing:
+                        break
         return times
+
+    def _time_of(self, field: bytes) -> int | None:
+        """Return the committer's time of a commit of the history, None where it or what it changed is not known."""
+        revision, _, seconds = field.decode().partition(" ")
+        return _microseconds(int(seconds)) if seconds and revision not in self._repository.shallow else None
 
     def _batch(self, stdin: IO[bytes], entries: Sequence[Entry]) -> Iterator[bytes | None]:
         """Yield the answers of one git process, ending early where it dies or says what was not asked."""
@@ -276,8 +290,7 @@ def _fields(stream: IO[bytes], *, most_bytes: int) -> Iterator[bytes]:
             raise UnreadableRepository("its tree or history is larger than any real one")
 
 
-def _parse_entry(field: bytes) -> Entry:
-    head, _, path = field.partition(b"\t")
+def _parse_entry(head: bytes, path: bytes) -> Entry:
     mode, kind, name, size = head.split()
     known = kind in _FILE_KINDS and size.isdigit()
     return Entry(path=path, mode=int(mode, 8), name=name.decode(), size=int(size) if known else None)
@@ -297,20 +310,6 @@ def _parse_commit(revision: str, text: bytes) -> Commit:
         authored_at=_microseconds(seconds.get(b"author")),
         committed_at=_microseconds(seconds.get(b"committer")),
     )
-
-
-def _changes(fields: Iterator[bytes]) -> Iterator[tuple[str, int | None, bytes]]:
-    """Yield (commit, its time in microseconds, path) from `git log --name-status -z`.
-
-    A commit's own field stands where a status would, so no path can be taken for one.
-    """
-    revision, time = "", None
-    for field in fields:
-        commit = _COMMIT_FIELD.fullmatch(field)
-        if commit is not None:
-            revision, time = commit[1].decode(), _microseconds(int(commit[2])) if commit[2].strip(b"-") else None
-        else:
-            yield revision, time, next(fields, b"")
 
 
 def _microseconds(seconds: int | None) -> int | None:

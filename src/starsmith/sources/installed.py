@@ -21,7 +21,7 @@ import re
 import stat
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -143,7 +143,15 @@ class InstalledSource:
             error=error,
         )
 
-    def read(self, origin: Origin, part: PathRange, settings: CollectSettings) -> Iterator[RawDocument]:
+    def times(self, origin: Origin) -> dict[bytes, int]:
+        """Return nothing: installed files have no commits."""
+        del origin
+        return {}
+
+    def read(
+        self, origin: Origin, part: PathRange, settings: CollectSettings, times: Mapping[bytes, int] | None = None
+    ) -> Iterator[RawDocument]:
+        del times
         if origin.error:
             return
         environment = _environment(self.path)
