@@ -6,6 +6,7 @@ import os
 import random
 import shutil
 import subprocess
+import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -304,3 +305,37 @@ def small_workspace(tmp_path_factory: pytest.TempPathFactory, small_sources: dic
         small.add(f"acme/{name}", dict(files))
     build_into(small.recipe('[release]\nname = "small"'), folder / "small.workspace", workers=0)
     return folder / "small.workspace"
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Callable[[str, str], subprocess.CompletedProcess[str]]:
+    """A function that runs a script as root of a namespace in which `disk` is a file system of a few MB."""
+    (tmp_path / "disk").mkdir()
+    probe = [
+        "unshare",
+        "--map-root-user",
+        "--mount",
+        "mount",
+        "-t",
+        "tmpfs",
+        "-o",
+        "size=1m",
+        "none",
+        tmp_path / "disk",
+    ]
+    try:
+        possible = subprocess.run(probe, capture_output=True, check=False)
+        reason = possible.stderr.decode().strip() if possible.returncode else ""
+    except FileNotFoundError:
+        reason = "there is no `unshare`"
+    if reason and os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    if reason:
+        pytest.skip(f"no file system can be mounted: {reason}")
+
+    def run(script: str, size: str) -> subprocess.CompletedProcess[str]:
+        mount = f"mount -t tmpfs -o size={size} none {tmp_path}/disk\n"
+        shell = ["unshare", "--map-root-user", "--mount", "bash", "-c", mount + textwrap.dedent(script)]
+        return subprocess.run(shell, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300)
+
+    return run
