@@ -39,7 +39,7 @@ def disk_errors(place: str) -> Iterator[None]:
                 f"The disk that holds {place} is full. Free some space and run the same command again; "
                 "nothing that was published is damaged."
             ) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENAMETOOLONG):
             raise StarsmithError(f"{place} cannot be written: {error.strerror}. Choose another workspace.") from error
         raise
 
