@@ -22,7 +22,7 @@ from starsmith.engines import Query, Task
 from starsmith.engines.sql_subset import violations
 from starsmith.errors import StarsmithError
 from starsmith.isolation import end_with_parent
-from starsmith.storage import Store
+from starsmith.storage import Store, disk_errors
 from starsmith.table import Part, Table, write_part
 
 ATTEMPTS = 3
@@ -172,17 +172,22 @@ class LocalEngine:
             # The select list casts nothing: Arrow casts each batch, the same way on every engine.
             columns = ", ".join(query.schema.names)
             text = f"SELECT {columns} FROM ({query.text}) AS result ORDER BY {by}"
-            reader = connection.sql(text).to_arrow_reader()
-            return tuple(_write(store, query, reader))
-        except duckdb.OutOfMemoryException as error:
-            raise StarsmithError(f"Query {query.name} needs more memory or disk than there is: {error}") from error
+            with connection.sql(text).to_arrow_reader() as reader:
+                return tuple(_write(store, query, reader))
+        except (duckdb.OutOfMemoryException, duckdb.IOException) as error:
+            said = str(error).partition("\n")[0]
+            raise StarsmithError(
+                f"Query {query.name} needs more memory, or more room on the disk of {self.spill}, than there is: "
+                f"{said} Free some and run the same command again."
+            ) from error
         finally:
             for name in tables:
                 connection.unregister(name)
 
     def _duckdb(self) -> duckdb.DuckDBPyConnection:
         if self._connection is None:
-            os.makedirs(self.spill, exist_ok=True)
+            with disk_errors(self.spill):
+                os.makedirs(self.spill, exist_ok=True)
             self._connection = duckdb.connect()
             self._connection.execute("SET memory_limit = ?", [SQL_MEMORY])
             self._connection.execute("SET temp_directory = ?", [self.spill])
