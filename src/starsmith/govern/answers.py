@@ -10,7 +10,7 @@ from typing import Any
 
 from starsmith.curate.filters import Filter
 from starsmith.document import swhid
-from starsmith.govern.foreign_text import visible
+from starsmith.govern.foreign_text import number, visible
 from starsmith.verdict import KEEP, explain
 
 _METHODS = {
@@ -78,14 +78,21 @@ class DocumentStory:
     def _evidence(self) -> str:
         verdict = self.verdict
         if self.winner is not None:
-            where = visible(f"{self.winner['repo_name']}:{self.winner['path']}")
-            how_like = "" if verdict["similarity"] in (None, 1.0) else f", similarity {verdict['similarity']:.3f}"
-            fate = "" if self.winner["verdict"] == KEEP else f", itself left out later: {self.winner['verdict']}"
-            word = "witness" if verdict["verdict"] == "licence.conflict" else "kept instead"
-            return f"; {word}: {where}{how_like}{fate}"
+            return self._other(self.winner)
         if verdict["value"] is not None:
             return f"; {verdict['detail']} {_number(verdict['value'])}, threshold {_number(verdict['threshold'])}"
         return f"; {visible(verdict['detail'])}" if verdict["detail"] else ""
+
+    def _other(self, winner: dict[str, Any]) -> str:
+        """Say which document this one was dropped for: the one kept, or a copy whose licence forbids it."""
+        where = visible(f"{winner['repo_name']}:{winner['path']}")
+        if self.verdict["verdict"] == "licence.conflict":
+            licence = f" under {visible(winner['detail'])}" if winner["detail"] else ""
+            return f"; the same bytes lie{licence} at {where}"
+        threshold = self.verdict["threshold"]
+        likeness = f", similarity {self.verdict['similarity']:.3f}, threshold {_number(threshold)}" if threshold else ""
+        fate = "" if winner["verdict"] == KEEP else f", itself left out: {explain(winner['verdict'])}"
+        return f"; kept instead: {where}{likeness}{fate}"
 
     def _revision(self) -> str:
         revision = self.origin["revision_id"]
@@ -181,13 +188,16 @@ class Similar:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SnippetStory:
-    """The documents most like a snippet of `shingles` distinct shingles."""
+    """The documents most like a snippet of `shingles` distinct shingles; `reason` is set where it is no text."""
 
     shingles: int
     similar: tuple[Similar, ...]
+    reason: str | None = None
 
     def words(self) -> Iterator[str]:
-        if not self.shingles:
+        if self.reason:
+            yield f"No document has these bytes, and they cannot be compared: {explain(self.reason)}."
+        elif not self.shingles:
             yield "Too short to be compared: give at least five words."
         elif not self.similar:
             yield "No collected document is like it."
@@ -202,7 +212,7 @@ class SnippetStory:
             {"contained": each.contained, "similarity": each.similarity, "document": each.story.plain()}
             for each in self.similar
         ]
-        return {"shingles": self.shingles, "similar": similar}
+        return {"shingles": self.shingles, "reason": self.reason, "similar": similar}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -240,9 +250,7 @@ class Answer:
 
 
 def _number(value: float | None) -> str:
-    if value is None:
-        return "none"
-    return f"{value:,.0f}" if float(value).is_integer() and abs(value) >= 1 else f"{value:,.3f}"
+    return "none" if value is None else number(value)
 
 
 def _plain(row: dict[str, Any]) -> dict[str, Any]:

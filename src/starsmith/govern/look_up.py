@@ -4,46 +4,44 @@ Answers come from the tables of the latest build alone; no content is read but t
 is answered by signature: the documents that share most of its shingles.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.dataset as ds
-import pyarrow.ipc
-
-from starsmith.curate import encoding
 from starsmith.curate.filters import Filter, filters
 from starsmith.curate.licence_decision import LICENCES
 from starsmith.decide import FACTS
 from starsmith.document import (
     ANNOTATIONS,
-    BANDS,
     DOCUMENTS,
-    ID_BYTES,
-    ORIGINS,
-    SHINGLES,
     TEXTS,
     content_id,
+    document_id,
+    file_name_of,
     parse_swhid,
     swhid,
 )
 from starsmith.errors import StarsmithError
 from starsmith.govern.answers import Answer, DocumentStory, OriginStory, Similar, SnippetStory
+from starsmith.govern.foreign_text import visible
+from starsmith.govern.single_rows import Row, SingleRows
 from starsmith.ledger import LEDGER
 from starsmith.recipe import Recipe, loads
 from starsmith.release import RELEASED
 from starsmith.storage import Store
-from starsmith.table import Table
 from starsmith.verdict import KEEP
 from starsmith.workspace import read_build
 
 MOST_DOCUMENTS = 20
 """Occurrences of one content that are told in full."""
-MOST_SIMILAR = 10
+MOST_COPIES = 5
+"""Copies of a similar content that are looked at for one that was kept."""
 _ID_COLUMNS = {"dir": "directory_id", "rev": "revision_id", "snp": "snapshot_id", "ori": "origin_id"}
+_PLACE = ("document_id", "shard", "url", "path")
+"""What has to be known of a document to find everything else about it."""
+_PATHS_COMPARED = 5_000
+"""Paths of one origin that a misspelt one is compared with; 5,000 take under half a second."""
 
 
 class LookUp:
@@ -53,6 +51,7 @@ class LookUp:
         self.store = store
         self.build = read_build(store)
         self.recipe: Recipe = loads(self.build.recipe, base=Path(self.build.base), name="the recipe of the last build")
+        self.rows = SingleRows(store, self.build)
 
     def target(self, text: str) -> Answer:
         """Answer for a SWHID, `owner/repo`, `owner/repo:path` or a file on disk.
@@ -61,57 +60,64 @@ class LookUp:
         """
         if text.startswith("swh:"):
             return self._by_swhid(text)
-        if Path(text).is_file():
+        if _is_file(text):
             return self.file(Path(text))
-        name, colon, path = text.partition(":")
-        origins = self._origins(pc.field("repo_name") == name)
-        if not origins and (exact := self._origins(pc.field("url") == text)):
-            return self._origin_answer(text, exact)
-        if not origins:
-            raise StarsmithError(
-                f"{text!r} is not in this workspace{self._nearest_name(name)}, and no such file exists."
-            )
-        return self._by_path(text, origins, path) if colon else self._origin_answer(text, origins)
+        name, colon, path = _encodable(text).partition(":")
+        if origins := self.rows.origins_where("repo_name", name):
+            return self._by_path(text, origins, path) if colon else self._origin_answer(text, origins)
+        if origins := self.rows.origins_where("url", _encodable(text)):
+            return self._origin_answer(text, origins)
+        raise StarsmithError(f"{text!r} is not in this workspace{self._nearest_name(name)}, and no such file exists.")
 
     def _nearest_name(self, name: str) -> str:
-        from difflib import get_close_matches
-
-        names = self.build.table("origins", ORIGINS).read(self.store, ["repo_name"])["repo_name"].to_pylist()
-        close = get_close_matches(name, names, n=1)
-        return f" (did you mean {close[0]}?)" if close else ""
+        names: list[str] = self.rows.origins["repo_name"].to_pylist()
+        return _did_you_mean(name, names)
 
     def _by_swhid(self, text: str) -> Answer:
         kind, identifier = parse_swhid(text)
         if kind == "cnt":
-            return self._by_content(text, identifier)
-        origins = self._origins(pc.field(_ID_COLUMNS[kind]) == pa.scalar(identifier, pa.binary(ID_BYTES)))
-        if not origins:
-            raise StarsmithError(f"{text} is not in this workspace: no origin was collected at it.")
-        return self._origin_answer(text, origins)
-
-    def _by_content(self, text: str, identifier: bytes) -> Answer:
-        documents = self._rows(
-            "documents", DOCUMENTS, pc.field("content_id") == pa.scalar(identifier, pa.binary(ID_BYTES))
-        )
-        if not documents:
+            if places := self._places({"content_id": identifier}):
+                return self._documents_answer(text, places)
             raise StarsmithError(f"{text} is not in this workspace: no collected document has these bytes.")
-        return Answer(target=text, documents=tuple(self._stories(documents)), occurrences=len(documents))
+        if origins := self.rows.origins_where(_ID_COLUMNS[kind], identifier):
+            return self._origin_answer(text, origins)
+        raise StarsmithError(f"{text} is not in this workspace: no origin was collected at it.")
 
-    def _by_path(self, text: str, origins: list[dict[str, Any]], path: str) -> Answer:
-        ids = pa.array([origin["origin_id"] for origin in origins], pa.binary(ID_BYTES))
-        wanted = (pc.field("path") == path.removeprefix("/")) & pc.field("origin_id").isin(ids)
-        documents = self._rows("documents", DOCUMENTS, wanted)
-        if not documents:
-            raise StarsmithError(f"{origins[0]['repo_name']} was collected, but has no path {path!r}.")
-        return Answer(target=text, documents=tuple(self._stories(documents)), occurrences=len(documents))
+    def _by_path(self, text: str, origins: list[Row], path: str) -> Answer:
+        path = path.removeprefix("/")
+        places = [place for origin in origins for place in self._at_path(origin, path)]
+        if places:
+            return self._documents_answer(text, places)
+        paths = [each for origin in origins for each in self._paths(origin)]
+        raise StarsmithError(
+            f"{origins[0]['repo_name']} was collected, but has no path {path!r}{_did_you_mean(path, paths)}."
+        )
+
+    def _at_path(self, origin: Row, path: str) -> list[Row]:
+        """Find documents by origin and path: by the id that follows from them, or, where that fails, by the names.
+
+        The id is made of the path as it was; a path that is not UTF-8 is asked for as it is shown.
+        """
+        identifier = document_id(origin["origin_id"], origin["revision_id"], path.encode())
+        wanted = {"origin_id": origin["origin_id"], "path": path}
+        return self._places({"document_id": identifier}) or self._places(wanted)
+
+    def _paths(self, origin: Row) -> list[str]:
+        places = self.rows.where("facts", FACTS, {"origin_id": origin["origin_id"]}, columns=["path"])
+        return [place["path"] for place in places]
+
+    def _places(self, wanted: Mapping[str, str | bytes]) -> list[Row]:
+        """Return id and shard of every document with the wanted values, by URL and path."""
+        places = self.rows.where("facts", FACTS, wanted, columns=_PLACE)
+        return sorted(places, key=lambda place: (place["url"], place["path"], place["document_id"]))
 
     def file(self, path: Path) -> Answer:
         """Answer for the bytes of a file on disk, or for what is most like it."""
         try:
             content = path.read_bytes()
         except OSError as error:
-            raise StarsmithError(f"{path} cannot be read: {error.strerror}.") from error
-        return self._by_bytes(str(path), content)
+            raise StarsmithError(f"{_encodable(str(path))} cannot be read: {error.strerror}.") from error
+        return self._by_bytes(_encodable(str(path)), content)
 
     def snippet(self, content: bytes) -> Answer:
         """Answer for a piece of code: the same bytes if they are there, else what is most like it."""
@@ -120,20 +126,24 @@ class LookUp:
         return self._by_bytes("-", content)
 
     def _by_bytes(self, target: str, content: bytes) -> Answer:
-        identifier = content_id(content)
-        same = self._rows("documents", DOCUMENTS, pc.field("content_id") == pa.scalar(identifier, pa.binary(ID_BYTES)))
-        if same:
-            return Answer(target=target, documents=tuple(self._stories(same)), occurrences=len(same))
+        if same := self._places({"content_id": content_id(content)}):
+            return self._documents_answer(target, same)
         return Answer(target=target, snippet=self._similar(content))
 
-    def _origin_answer(self, text: str, origins: list[dict[str, Any]]) -> Answer:
+    def _documents_answer(self, text: str, places: list[Row]) -> Answer:
+        stories = tuple(self._story(place) for place in places[:MOST_DOCUMENTS])
+        return Answer(target=text, documents=stories, occurrences=len(places))
+
+    def _origin_answer(self, text: str, origins: list[Row]) -> Answer:
         return Answer(target=text, origins=tuple(self._origin_story(origin) for origin in origins))
 
-    def _origin_story(self, origin: dict[str, Any]) -> OriginStory:
-        wanted = pc.field("origin_id") == pa.scalar(origin["origin_id"], pa.binary(ID_BYTES))
-        ledger = self._dataset("ledger", LEDGER).to_table(columns=["verdict", "length"], filter=wanted)
-        groups = ledger.group_by("verdict").aggregate([("length", "count"), ("length", "sum")]).to_pylist()
-        counts = {row["verdict"]: (row["length_count"], row["length_sum"]) for row in groups}
+    def _origin_story(self, origin: Row) -> OriginStory:
+        wanted = {"origin_id": origin["origin_id"]}
+        rows = self.rows.where("ledger", LEDGER, wanted, columns=["verdict", "length"])
+        counts: dict[str, tuple[int, int]] = {}
+        for row in rows:
+            documents, size = counts.get(row["verdict"], (0, 0))
+            counts[row["verdict"]] = documents + 1, size + row["length"]
         return OriginStory(
             repo_name=origin["repo_name"],
             url=origin["url"],
@@ -144,126 +154,90 @@ class LookUp:
             verdicts=dict(sorted(counts.items(), key=lambda item: (item[0] != KEEP, -item[1][0], item[0]))),
         )
 
-    def _stories(self, documents: list[dict[str, Any]]) -> Iterator[DocumentStory]:
-        for document in documents[:MOST_DOCUMENTS]:
-            yield self._story(document)
-
-    def _story(self, document: dict[str, Any]) -> DocumentStory:
+    def _story(self, place: Row) -> DocumentStory:
         """Tell one document: every table is asked for its one row."""
-        wanted = pc.field("document_id") == pa.scalar(document["document_id"], pa.binary(ID_BYTES))
-        shard = document["shard"]
-        (ledger,) = self._rows("ledger", LEDGER, wanted, shard=shard)
-        (facts,) = self._rows("facts", FACTS, wanted)
-        (origin,) = self._origins(pc.field("origin_id") == pa.scalar(document["origin_id"], pa.binary(ID_BYTES)))
-        annotations = self._rows("annotations", ANNOTATIONS, wanted, shard=shard)
-        licences = self._rows("licences", LICENCES, wanted)
-        same_content = pc.field("content_id") == pa.scalar(document["content_id"], pa.binary(ID_BYTES))
-        texts = self._rows("texts", TEXTS, same_content, shard=shard) if document["content_id"] else []
+        wanted, shard = {"document_id": place["document_id"]}, place["shard"]
+        (document,) = self.rows.where("documents", DOCUMENTS, wanted, shard=shard)
+        (ledger,) = self.rows.where("ledger", LEDGER, wanted, shard=shard)
+        (origin,) = self.rows.origins_where("origin_id", document["origin_id"])
+        annotations = self.rows.where("annotations", ANNOTATIONS, wanted, shard=shard)
+        licences = self.rows.where("licences", LICENCES, wanted)
+        text = self._text(document)
+        annotation = annotations[0] if annotations else {}
+        measured = {**document, **text, **annotation} if text and not document["reason"] and not text["reason"] else {}
         return DocumentStory(
             document=document,
             origin=origin,
-            text=texts[0] if texts else {},
-            annotation=annotations[0] if annotations else {},
+            text=text,
+            annotation=annotation,
             licence=licences[0] if licences else {},
-            checks=tuple(self._checks(facts)) if texts and not texts[0]["reason"] else (),
+            checks=tuple(self._checks(measured)) if measured else (),
             verdict=ledger,
             winner=self._winner(ledger["winner_id"]),
             release=self._place(shard, document["document_id"]) if ledger["verdict"] == KEEP else None,
             order=self.recipe.order,
         )
 
-    def _winner(self, identifier: bytes | None) -> dict[str, Any] | None:
+    def _text(self, document: Row) -> Row:
+        if document["content_id"] is None:
+            return {}
+        wanted = {"content_id": document["content_id"]}
+        texts = self.rows.where("texts", TEXTS, wanted, shard=document["shard"])
+        return texts[0] if texts else {}
+
+    def _winner(self, identifier: bytes | None) -> Row | None:
         """Return path, name and verdict of the document that another was dropped for."""
         if identifier is None:
             return None
-        wanted = pc.field("document_id") == pa.scalar(identifier, pa.binary(ID_BYTES))
-        rows = self._rows("ledger", LEDGER, wanted)
-        origins = self._origins(pc.field("origin_id") == pa.scalar(rows[0]["origin_id"], pa.binary(ID_BYTES)))
-        return rows[0] | {"repo_name": origins[0]["repo_name"]}
+        (place,) = self._places({"document_id": identifier})
+        (row,) = self.rows.where("ledger", LEDGER, {"document_id": identifier}, shard=place["shard"])
+        (origin,) = self.rows.origins_where("origin_id", row["origin_id"])
+        return row | {"repo_name": origin["repo_name"]}
 
-    def _checks(self, facts: dict[str, Any]) -> Iterator[tuple[Filter, Any]]:
+    def _checks(self, measured: Row) -> Iterator[tuple[Filter, Any]]:
         """Yield every filter that measures a number, with what it measured on this document."""
         for each in filters(self.recipe.filters):
-            if each.column and each.applies_to(facts["language"]) and facts[each.column] is not None:
-                yield each, facts[each.column]
+            if each.column and each.applies_to(measured["language"]) and measured[each.column] is not None:
+                yield each, measured[each.column]
 
     def _place(self, shard: str, document: bytes) -> tuple[str, int] | None:
         """Return the release file and row of a kept document, or None before the release stage."""
         if self.build.release is None:
             return None
-        ids = self.build.table("released", RELEASED).of_shard(shard).read(self.store, ["document_id"])["document_id"]
-        row = pc.index(ids, pa.scalar(document, pa.binary(ID_BYTES))).as_py()
+        row = self.rows.number("released", RELEASED, {"document_id": document}, shard=shard)
         return f"{self.build.release}/data/{shard}.parquet", row
 
     def _similar(self, content: bytes) -> SnippetStory:
-        from starsmith.curate import minhash
+        from starsmith.govern.likeness import most_like, shingles_of
 
-        decoded = encoding.decode(pa.array([content], pa.binary()))
-        signed = minhash.sign(decoded.texts, self.recipe.near_duplicates)
-        if not len(signed.signed):
-            return SnippetStory(shingles=0, similar=())
-        own = np.frombuffer(signed.shingles[0].as_buffer(), "<u4")
+        own, reason = shingles_of(content, self.recipe.near_duplicates)
         found = [
-            Similar(story=self._story(document), similarity=similarity, contained=contained)
-            for document, similarity, contained in self._ranked(own, signed.band_keys[0])
+            Similar(story=self._best_copy(each.content_id), similarity=each.similarity, contained=each.contained)
+            for each in most_like(self.store, self.build, own)
         ]
-        return SnippetStory(shingles=len(own), similar=tuple(found))
+        return SnippetStory(shingles=len(own), similar=tuple(found), reason=reason)
 
-    def _ranked(
-        self, own: np.ndarray[Any, Any], keys: np.ndarray[Any, Any]
-    ) -> list[tuple[dict[str, Any], float, float]]:
-        """Return (document, Jaccard, share of the snippet found in it) of the most similar contents."""
-        candidates = self._candidates(own, keys)
-        scored = []
-        for (shard, identifier), shingles in candidates.items():
-            common = len(np.intersect1d(own, shingles, assume_unique=True))
-            if common:
-                scored.append((common / len(own), common / (len(own) + len(shingles) - common), identifier, shard))
-        ranked = []
-        seen: set[bytes] = set()
-        for contained, similarity, identifier, shard in sorted(
-            scored, key=lambda row: (-row[0], -row[1], row[2], row[3])
-        ):
-            if identifier not in seen and len(seen) < MOST_SIMILAR:
-                seen.add(identifier)
-                wanted = pc.field("content_id") == pa.scalar(identifier, pa.binary(ID_BYTES))
-                documents = self._rows("documents", DOCUMENTS, wanted, shard=shard)
-                ranked.append((documents[0], similarity, contained))
-        return ranked
-
-    def _candidates(
-        self, own: np.ndarray[Any, Any], keys: np.ndarray[Any, Any]
-    ) -> dict[tuple[str, bytes], np.ndarray[Any, Any]]:
-        """Return the shingle sets of contents that share a band with the snippet, by (shard, content id)."""
-        bands = self._dataset("bands", BANDS).to_table(filter=pc.field("key").isin(pa.array(keys)))
-        pairs = set(zip(bands["shard"].to_pylist(), bands["content_id"].to_pylist(), strict=True))
-        found = {}
-        for part in self.build.table("shingles", SHINGLES).parts:
-            wanted = {identifier for shard, identifier in pairs if shard == part.shard}
-            if wanted:
-                for identifier, shingles in _shingles_of(self.store, part.name, wanted):
-                    found[part.shard, identifier] = shingles
-        return found
-
-    def _origins(self, wanted: ds.Expression) -> list[dict[str, Any]]:
-        return self._rows("origins", ORIGINS, wanted)
-
-    def _rows(
-        self, name: str, schema: pa.Schema, wanted: ds.Expression, *, shard: str | None = None
-    ) -> list[dict[str, Any]]:
-        rows: list[dict[str, Any]] = self._dataset(name, schema, shard=shard).to_table(filter=wanted).to_pylist()
-        return rows
-
-    def _dataset(self, name: str, schema: pa.Schema, *, shard: str | None = None) -> ds.Dataset:
-        table: Table = self.build.table(name, schema)
-        return (table if shard is None else table.of_shard(shard)).dataset(self.store)
+    def _best_copy(self, identifier: bytes) -> DocumentStory:
+        """Tell the kept document of a content, or the first where none of the first few is kept."""
+        stories = [self._story(place) for place in self._places({"content_id": identifier})[:MOST_COPIES]]
+        return next((story for story in stories if story.verdict["verdict"] == KEEP), stories[0])
 
 
-def _shingles_of(store: Store, name: str, wanted: Iterable[bytes]) -> Iterator[tuple[bytes, np.ndarray[Any, Any]]]:
-    ids = set(wanted)
-    with store.map(name) as file, pa.ipc.open_file(file) as reader:
-        for number in range(reader.num_record_batches):
-            batch = reader.get_batch(number)
-            for row, identifier in enumerate(batch["content_id"].to_pylist()):
-                if identifier in ids:
-                    yield identifier, np.frombuffer(batch["shingles"][row].as_buffer(), "<u4")
+def _is_file(text: str) -> bool:
+    try:
+        return Path(text).is_file()
+    except OSError:
+        # A name no file system takes, or a folder that may not be looked into: then it is no file to us.
+        return False
+
+
+def _encodable(text: str) -> str:
+    """Return text that tables can be asked for: bytes of the command line that are not UTF-8 stand in no name."""
+    return text.encode("utf-8", errors="backslashreplace").decode()
+
+
+def _did_you_mean(name: str, names: list[str]) -> str:
+    """Return the most similar name as a question: one that ends alike, or else one that is spelt alike."""
+    same_end = [each for each in names if file_name_of(each).lower() == file_name_of(name).lower()]
+    close = get_close_matches(name, same_end or names[:_PATHS_COMPARED], n=1, cutoff=0.0 if same_end else 0.6)
+    return f" (did you mean {visible(close[0])}?)" if close else ""
