@@ -116,7 +116,7 @@ def complaint(text: str) -> str:
         ),
         (
             f'{SOURCE}[[source]]\nkind = "gti"',
-            'my.toml, line 4: kind of [[source]] number 2 is "gti" (text); expected "git" or "installed".',
+            'my.toml, line 4: kind of [[source]] number 2 is "gti" (text); expected "git", "installed" or "archives".',
         ),
         (
             f'{SOURCE}[exact_duplicates]\nconflict = "{"x" * 500}"',

@@ -28,11 +28,12 @@ def setting(
 class SourceSettings:
     """Where documents come from. One `[[source]]` table each."""
 
-    kind: str = setting("git", "What to read.", choices=("git", "installed"))
+    kind: str = setting("git", "What to read.", choices=("git", "installed", "archives"))
     path: str = setting(
         "",
         "git: a repository, a folder of repositories, or a text file that lists paths, one a line. "
         "installed: the `python` executable of an environment (empty: the one Starsmith runs in). "
+        "archives: a tar or zip archive, a folder of archives, or a text file that lists paths. "
         "Relative to the recipe.",
     )
     metadata: str = setting("", "git: a CSV or Parquet file keyed by `owner` and `name` with stars, licence, dates …")

@@ -90,7 +90,7 @@ def cut_points(paths: Iterable[bytes], *, shard_documents: int) -> tuple[bytes, 
 def open_source(settings: SourceSettings, base: Path) -> Source:
     """Return the source that `settings` describe; relative paths start at `base`, the recipe's folder.
 
-    Raises StarsmithError for a kind that does not exist or a `git` source without a path.
+    Raises StarsmithError for a kind that does not exist, or a `git` or `archives` source without a path.
     """
     if settings.kind == "git":
         from starsmith.sources.git import GitSource
@@ -103,7 +103,15 @@ def open_source(settings: SourceSettings, base: Path) -> Source:
 
         path = str(base / Path(settings.path).expanduser()) if settings.path else ""
         return InstalledSource(path=path, standard_library=settings.standard_library)
-    raise StarsmithError(f"A source cannot be of kind {settings.kind!r}; it can be 'git' or 'installed'.")
+    if settings.kind == "archives":
+        from starsmith.sources.archives import ArchiveSource
+
+        if not settings.path:
+            raise StarsmithError(
+                "A source of kind 'archives' has no path: set `path` to an archive or a folder of them."
+            )
+        return ArchiveSource(path=base / Path(settings.path).expanduser())
+    raise StarsmithError(f"A source cannot be of kind {settings.kind!r}; it can be 'git', 'installed' or 'archives'.")
 
 
 def _path_hash(path: bytes) -> int:

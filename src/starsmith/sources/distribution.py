@@ -12,7 +12,7 @@ import os
 import posixpath
 import re
 import stat
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from email.message import Message
 from email.parser import HeaderParser
 from pathlib import Path
@@ -114,7 +114,7 @@ def folders_of(paths: Iterable[bytes]) -> frozenset[bytes]:
     return frozenset(found)
 
 
-def licence_scope(path: bytes, info: bytes | None, folders: frozenset[bytes]) -> str | None:
+def licence_scope(path: bytes, info: bytes | None, folders: Container[bytes]) -> str | None:
     """Return the folder for which a licence in this file holds, where it is not the file's own folder.
 
     Files of the `*.dist-info` folder speak for the whole distribution. Deeper licence files repeat the folder they
