@@ -140,7 +140,8 @@ def decided(given: Corpus, settings: NearDuplicateSettings = DEFAULT) -> tuple[l
         return Table(name=query.name, schema=query.schema, parts=engine.sql(store, query, dict(tables)))
 
     members = sql(near.members_query(settings, decide.ALIVE), facts=given.facts, dropped=nothing)
-    buckets = sql(near.BUCKETS_QUERY, near_members=members, bands=given.bands)
+    shared = sql(near.SHARED_BANDS_QUERY, bands=given.bands)
+    buckets = sql(near.BUCKETS_QUERY, near_members=members, shared_bands=shared)
     grouped = near.GroupMembers(members=members, buckets=buckets)(store, attempt=0, progress=lambda count: None).parts
     parts: list[Part] = []
     for own, pairs in zip(grouped["group_members"], grouped["group_buckets"], strict=True):
@@ -194,7 +195,10 @@ def test_groups_are_whole_components_of_bounded_size(tmp_path: Path, monkeypatch
     engine = engine_of(given.store)
     members_query = near.members_query(DEFAULT, "SELECT facts.* FROM facts")
     members = Table(name="m", schema=near.MEMBERS, parts=engine.sql(given.store, members_query, {"facts": given.facts}))
-    tables: dict[str, Table | pa.Table] = {"near_members": members, "bands": given.bands}
+    shared = Table(
+        name="s", schema=BANDS, parts=engine.sql(given.store, near.SHARED_BANDS_QUERY, {"bands": given.bands})
+    )
+    tables: dict[str, Table | pa.Table] = {"near_members": members, "shared_bands": shared}
     buckets = Table(name="b", schema=near.BUCKETS, parts=engine.sql(given.store, near.BUCKETS_QUERY, tables))
     engine.close()
     work = near.GroupMembers(members=members, buckets=buckets)

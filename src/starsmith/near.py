@@ -1,6 +1,6 @@
 """Near-duplicates of a whole corpus: from bands to verdicts (section 4 of the paper's data description).
 
-Two queries find which documents share a bucket. One task cuts them into groups that have no bucket in common; further
+Three queries find which documents share a bucket. One task cuts them into groups that have no bucket in common; further
 tasks decide the groups, each reading the shingle sets of its own members. How a group is decided is the business of
 `curate.near_duplicates`; the numbers a document is known by here are its ranks in winner order.
 """
@@ -15,7 +15,7 @@ import pyarrow.ipc
 
 from starsmith.curate import near_duplicates
 from starsmith.curate.exact_duplicates import WINNER_ORDER
-from starsmith.document import ID_BYTES
+from starsmith.document import BANDS, ID_BYTES
 from starsmith.engines import Query
 from starsmith.job import Outcome, Progress
 from starsmith.ledger import DROPS
@@ -72,13 +72,25 @@ WHERE shingle_row IS NOT NULL"""
     return Query(name="near_members", text=text, schema=MEMBERS, key=["rank"])
 
 
+SHARED_BANDS_QUERY = Query(
+    name="shared_bands",
+    text="""
+SELECT bands.shard, bands.content_id, bands.band, bands.key
+FROM bands
+JOIN (SELECT band, key FROM bands GROUP BY band, key HAVING count(*) > 1) AS shared
+  ON shared.band = bands.band AND shared.key = bands.key""",
+    schema=BANDS,
+    key=["shard", "content_id", "band"],
+)
+"""The one band in twenty that any other content has too, whatever is dropped: no threshold makes it run again."""
+
 BUCKETS_QUERY = Query(
     name="near_buckets",
     text=f"""
-SELECT near_members.rank, near_members.scope * {_BANDS_PER_SCOPE} + bands.band AS band, bands.key
+SELECT near_members.rank, near_members.scope * {_BANDS_PER_SCOPE} + shared_bands.band AS band, shared_bands.key
 FROM near_members
-JOIN bands ON bands.shard = near_members.shard AND bands.content_id = near_members.content_id
-QUALIFY count(*) OVER (PARTITION BY near_members.scope, bands.band, bands.key) > 1""",
+JOIN shared_bands ON shared_bands.shard = near_members.shard AND shared_bands.content_id = near_members.content_id
+QUALIFY count(*) OVER (PARTITION BY near_members.scope, shared_bands.band, shared_bands.key) > 1""",
     schema=BUCKETS,
     key=["rank", "band"],
 )

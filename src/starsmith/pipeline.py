@@ -174,7 +174,8 @@ class Pipeline:
         builder, settings = self.builder, self.recipe.near_duplicates
         tables = builder.tables
         members = builder.sql(near.members_query(settings, decide.ALIVE), facts=tables["facts"], dropped=dropped)
-        buckets = builder.sql(near.BUCKETS_QUERY, near_members=members, bands=tables["bands"])
+        shared = builder.sql(near.SHARED_BANDS_QUERY, bands=tables["bands"])
+        buckets = builder.sql(near.BUCKETS_QUERY, near_members=members, shared_bands=shared)
         key = fingerprint([near.VERSION, pa.__version__, members.digest, buckets.digest])
         groups = builder.map(
             "near groups",
