@@ -44,7 +44,8 @@ def conflict_query(settings: ExactDuplicateSettings) -> str:
     """Find the contents whose copies lie under licences of different kinds, and whether that blocks them.
 
     A licence stated inside the file is the same for every copy and settles the matter; copies whose licence is not
-    known say nothing, and nobody owns an empty file. By `earliest`, a copy without a commit time leaves only the strict rule.
+    known say nothing, and nobody owns an empty file. By `earliest`, a copy without a commit time leaves only the
+    strict rule.
     """
     blocked = {
         "any_permissive": "FALSE",
