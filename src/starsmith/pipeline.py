@@ -72,6 +72,8 @@ class Pipeline:
         """Read every origin; write its contents once per shard and a row per occurrence."""
         builder, recipe = self.builder, self.recipe
         builder.begin("collect")
+        # Before any work: a mistake in the user's file is told at once.
+        metadata = read_metadata(recipe)
         shards = plan(found.located, documents=recipe.shards.documents)
         times = self._commit_times(found)
         works: list[tuple[str, Work]] = [
@@ -84,7 +86,7 @@ class Pipeline:
         total = sum(item.origin.documents for item in found.located)
         schemas = {"documents": DOCUMENTS, "contents": CONTENTS, "folders": FOLDERS}
         documents = builder.map("collect", works, schemas, total=total)["documents"]
-        builder.put("origins", ORIGINS, origins_table(found.located, read_metadata(recipe)))
+        builder.put("origins", ORIGINS, origins_table(found.located, metadata))
         if documents.rows == 0:
             problems = f" {len(self.notes)} could not be read, the first: {self.notes[0]}" if self.notes else ""
             raise StarsmithError(f"The sources of the recipe hold no document.{problems}")
