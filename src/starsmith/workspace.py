@@ -74,7 +74,7 @@ def open_store(path: Path | str, *, create: bool) -> Store:
 
     Raises StarsmithError for a folder that is no workspace or one of another version.
     """
-    root = Path(path).absolute()
+    root = _root(path)
     store = Store(str(root))
     if store.exists(_FORMAT_FILE):
         _check_format(store)
@@ -84,6 +84,15 @@ def open_store(path: Path | str, *, create: bool) -> Store:
     _refuse_foreign(root)
     store.write(_FORMAT_FILE, to_json({"format": FORMAT}))
     return store
+
+
+def _root(path: Path | str) -> Path:
+    root = Path(path).absolute()
+    try:
+        str(root).encode()
+    except UnicodeEncodeError:
+        raise StarsmithError(f"The name of the workspace {str(root)!a} is not UTF-8. Choose another.") from None
+    return root
 
 
 def _refuse_foreign(root: Path) -> None:
@@ -111,7 +120,7 @@ def _check_format(store: Store) -> None:
 @contextmanager
 def writing(path: Path | str) -> Iterator[Store]:
     """Open a workspace for writing, alone."""
-    root = Path(path).absolute()
+    root = _root(path)
     # Before anything is written: the lock would be the first file of ours in a folder of somebody else.
     _refuse_foreign(root)
     with Store(str(root)).lock():
