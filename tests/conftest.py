@@ -196,6 +196,12 @@ class InlineEngine(LocalEngine):
             yield function(item, attempt=0, progress=progress)
 
 
+@pytest.fixture(scope="session")
+def inline_engine() -> type[LocalEngine]:
+    """An engine that works in this process alone."""
+    return InlineEngine
+
+
 def build_into(recipe_text: str, workspace: Path, workers: int = 2, until: str = "release") -> BuildResult:
     """Build a recipe into a workspace; with `workers=0` in this process alone, which is faster for a small corpus."""
     recipe = loads(recipe_text, base=workspace.parent, name="recipe.toml")

@@ -134,6 +134,11 @@ def hostile(tmp_path_factory, corpus, mit, source_code):
         content = {f"f{i}.py": source_code(f"{name} {i}") for i in range(20)}
         damaged = made.add(f"odd/{name}", {"LICENSE": mit, **content})
         damage(damaged, whole=name == "beheaded")
+    for name in (b"caf\xe9", b"new\nline", b"tab\t and \x1b[31mred", b"-rf", b"per%cent"):
+        (made.folder / os.fsdecode(name)).mkdir()
+        moved = made.add("odd/named", {"LICENSE": mit, "a.py": source_code(name)})
+        (moved / "config").write_text("[core]\n\tbare = true\n")
+        moved.rename(made.folder / os.fsdecode(name) / os.fsdecode(name))
     (made.folder / "not-a-repository").mkdir()
     (made.folder / "not-a-repository/x.py").write_bytes(b"x = 1\n")
     recipe = made.recipe("[collect]\nmax_bytes = 60000000", documents=10)
