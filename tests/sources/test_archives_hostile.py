@@ -6,6 +6,7 @@ written beside it (`Forge.read`). What would use up work or memory stands in `te
 
 import gzip
 import os
+import re
 import struct
 import zlib
 
@@ -257,3 +258,20 @@ def test_metadata_that_are_damaged_or_deep(forge, put, suffix, member, data):
     )
     assert forge.describe(path).url.startswith("archive:")
     assert len(forge.read(path)) == 2
+
+
+# ---- the table in the docs
+
+
+def test_every_case_in_the_docs_names_a_test_that_exists(repository):
+    page = (repository / "docs" / "explanation" / "hostile-input.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\w+) \| .+ \| `([\w/.]+)::(\w+)` \|$", page, re.MULTILINE)
+    assert len(rows) >= 40
+    assert {area for area, _, _ in rows} >= {"git", "archives", "encodings", "recipes", "tables"}
+    missing = [
+        f"{file}::{test}"
+        for _, file, test in rows
+        if f"\ndef {test}(" not in (repository / "tests" / file).read_text(encoding="utf-8")
+    ]
+    assert missing == []
+    assert page.count("::test_") == len(rows)

@@ -22,6 +22,7 @@ MOST_EXTENDED_BYTES = 1024 * 1024
 """Largest extended header that is read: names, and attributes of which Linux keeps 64 KiB a file."""
 MOST_EXTENDED_BYTES_TOGETHER = 256 * 1024 * 1024
 _MOST_RECORDS = 1000
+_OCTAL = re.compile(rb"[0-7]+")
 _LENGTH = re.compile(rb"([1-9][0-9]{0,7}) ")
 
 _REGULAR, _LINK, _FOLDER = (b"0", b"\0", b"7"), b"2", b"5"
@@ -75,18 +76,18 @@ def _header(stream: Stream, *, first: bool) -> bytes:
     block = stream.read(BLOCK)
     if block == _ZEROS or (not block and not first):
         return b""
-    if len(block) == BLOCK and _number(block[148:156]) in _check_sums(block):
+    if len(block) == BLOCK and _adds_up(block):
         return block
     raise UnreadableArchive(
         "It is no archive of a known form." if first else f"The header before byte {stream.position} is damaged."
     )
 
 
-def _check_sums(block: bytes) -> tuple[int, int]:
-    """Return the check sum by the standard, and that of old programs for which bytes had a sign."""
-    rest = block[:148] + b" " * 8 + block[156:]
-    total = sum(rest)
-    return total, total - 256 * sum(byte > 127 for byte in rest)
+def _adds_up(block: bytes) -> bool:
+    """Whether a header's check sum is right, by the standard or as old programs had it, for which bytes had a sign."""
+    stated = _number(block[148:156])
+    total = sum(block) - sum(block[148:156]) + 8 * ord(" ")
+    return stated == total or stated == total - 256 * sum(byte > 127 for byte in block[:148] + block[156:])
 
 
 def _number(field: bytes) -> int | None:
@@ -96,7 +97,7 @@ def _number(field: bytes) -> int | None:
     digits = field.partition(b"\0")[0].strip(b" ")
     if not digits:
         return 0
-    return int(digits, 8) if re.fullmatch(rb"[0-7]+", digits) else None
+    return int(digits, 8) if _OCTAL.fullmatch(digits) else None
 
 
 def _size(header: bytes) -> int:

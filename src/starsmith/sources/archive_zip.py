@@ -11,6 +11,8 @@ import struct
 import zlib
 from typing import Final
 
+import numpy as np
+
 from starsmith.sources.archive_members import FILE, LINK, PROGRAM, Listing, Member, UnreadableArchive, without_dots
 from starsmith.sources.archive_streams import PIECE_BYTES, Read, Stream, unpacked
 
@@ -114,7 +116,7 @@ def _entry(stream: Stream, *, shift: int, end: int) -> Member | None:
     mode = outer >> 16 if host in _UNIX_SYSTEMS else 0
     problem = _problem(name, mode, flags, method)
     if size > _MOST_SIZE or offset + _LOCAL.size + name_length + stored > end:
-        problem, size = problem or _LIES, 0
+        problem, size, stored, offset = problem or _LIES, 0, 0, end
     return Member(
         name=name,
         size=size,
@@ -167,14 +169,18 @@ def _problem(name: bytes, mode: int, flags: int, method: int) -> str | None:
 
 def _refuse_overlaps(found: Listing) -> None:
     """Refuse members that share bytes with others, which no program makes and which multiplies what unpacks."""
-    spans = sorted((offset, stored + _LOCAL.size, number) for number, offset, stored in found.spans())
-    stop, holder = 0, -1
-    for offset, length, number in spans:
-        if offset < stop:
-            found.refuse(number, _OVERLAP)
-            found.refuse(holder, _OVERLAP)
-        if offset + length > stop:
-            stop, holder = offset + length, number
+    offsets = np.array(found.offsets(), np.int64)
+    if not len(offsets):
+        return
+    order = np.argsort(offsets, kind="stable")
+    starts = offsets[order]
+    ends = starts + _LOCAL.size + np.array(found.stored(), np.int64)[order]
+    furthest = np.maximum.accumulate(ends)
+    # Which member reaches furthest so far: the last one whose own end is the furthest.
+    reaching = np.maximum.accumulate(np.where(ends == furthest, np.arange(len(ends)), 0))
+    overlapping = np.flatnonzero(starts[1:] < furthest[:-1])
+    for place in np.union1d(overlapping + 1, reaching[overlapping]):
+        found.refuse(int(order[place]), _OVERLAP)
 
 
 def content(descriptor: int, member: Member, *, name: bytes) -> bytes:

@@ -14,7 +14,6 @@ import errno
 import functools
 import hashlib
 import os
-from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -151,7 +150,7 @@ def _listing_of(location: str, state: str) -> Listing:
 def _documents(
     archive: Archive, listing: Listing, part: PathRange, settings: CollectSettings, *, is_wheel: bool
 ) -> Iterator[RawDocument]:
-    members = [member for member in _within_allowance(archive, listing, settings) if member.name in part]
+    members = list(_within_allowance(archive, listing, part, settings))
     contents = archive.contents([each for each in members if _is_wanted(each, settings)], listing.folder)
     folders = _Folders(listing)
     info = distribution_folder(listing.paths()) if is_wheel else None
@@ -165,19 +164,26 @@ def _is_wanted(member: Member, settings: CollectSettings) -> bool:
     return member.problem is None and member.size < settings.max_bytes and member.target is None
 
 
-def _within_allowance(archive: Archive, listing: Listing, settings: CollectSettings) -> Iterator[Member]:
-    """Yield the members; those of a zip archive past what it may unpack to, counted by path, with a problem.
+def _within_allowance(
+    archive: Archive, listing: Listing, part: PathRange, settings: CollectSettings
+) -> Iterator[Member]:
+    """Yield the members in `part`; those of a zip archive past what it may unpack to, counted by path, with a problem.
 
     All contents that are to be fetched count, so that what is read does not depend on which part is asked for. (What a
     compressed tar archive unpacks to is known once it is listed.)
     """
-    total, most = 0, allowance(archive.size)
+    most = allowance(archive.size)
+    if archive.form != "zip" or listing.total() <= most:
+        yield from listing.between(part.start, part.stop)
+        return
+    total = 0
     for member in listing:
-        if archive.form == "zip" and _is_wanted(member, settings):
+        if _is_wanted(member, settings):
             total += member.size
             if total > most:
                 member = replace(member, problem=f"the archive unpacks to more than {most} bytes")
-        yield member
+        if member.name in part:
+            yield member
 
 
 def _document(member: Member, content: bytes | str | None, scope: str | None, settings: CollectSettings) -> RawDocument:
@@ -200,23 +206,25 @@ class _Folders:
     """The folders that hold a document, told from the sorted paths and never listed: there may be very many."""
 
     def __init__(self, listing: Listing) -> None:
-        self._paths = list(listing.paths())
+        self._listing = listing
 
     def __contains__(self, folder: object) -> bool:
         if not isinstance(folder, bytes):
             return False
-        place = bisect_left(self._paths, folder + b"/")
-        return place < len(self._paths) and self._paths[place].startswith(folder + b"/")
+        path = self._listing.first_from(folder + b"/")
+        return path is not None and path.startswith(folder + b"/")
 
 
 def _metadata(archive: Archive, file_name: str, listing: Listing) -> bytes | None:
     """Return the content of the metadata file that an archive of this name should have."""
     path = metadata_path(file_name, listing.paths())
-    for member in listing if path is not None else ():
-        if member.name == path and member.mode != LINK and member.problem is None and member.size <= MOST_BYTES:
-            content = next(archive.contents([member], listing.folder))
-            return content if isinstance(content, bytes) else None
-    return None
+    if path is None:
+        return None
+    member = next(listing.between(path, None))
+    if member.mode == LINK or member.problem is not None or member.size > MOST_BYTES:
+        return None
+    content = next(archive.contents([member], listing.folder))
+    return content if isinstance(content, bytes) else None
 
 
 def _is_archive(name: str) -> bool:
