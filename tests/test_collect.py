@@ -1,7 +1,7 @@
 """Collect: a row for every path, each content once, and the same bytes however contents are handed to the writer."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from starsmith import collect
-from starsmith.collect import CollectShard
+from starsmith.collect import CollectShard, CommitTimes
 from starsmith.document import CONTENTS, DOCUMENTS, FOLDERS, Origin, RawDocument, content_id, document_id
 from starsmith.job import Outcome
 from starsmith.settings import CollectSettings
@@ -35,8 +35,16 @@ class Fixed:
     def describe(self, location: str, *, shard_documents: int) -> Origin:
         raise NotImplementedError
 
-    def read(self, origin: Origin, part: PathRange, settings: CollectSettings) -> Iterator[RawDocument]:
-        yield from (document for document in self.documents if document.path in part)
+    def times(self, origin: Origin) -> dict[bytes, int]:
+        return {d.path: d.committed_at for d in self.documents if d.committed_at is not None}
+
+    def read(
+        self, origin: Origin, part: PathRange, settings: CollectSettings, times: Mapping[bytes, int] | None = None
+    ) -> Iterator[RawDocument]:
+        for document in self.documents:
+            if document.path in part:
+                known = document.committed_at if times is None else times.get(document.path)
+                yield replace(document, committed_at=known)
 
 
 def raw(path: bytes, content: bytes | None, **values: Any) -> RawDocument:
@@ -54,8 +62,10 @@ def slice_of(name: str, documents: Sequence[RawDocument], part: PathRange | None
     return Slice(located=Located(source=source, origin=origin(name)), part=part or PathRange())
 
 
-def collected(store: Store, *slices: Slice, counted: list[int] | None = None) -> Outcome:
-    work = CollectShard(shard=Shard(name="ab", slices=slices), settings=CollectSettings())
+def collected(
+    store: Store, *slices: Slice, counted: list[int] | None = None, times: dict[str, Part] | None = None
+) -> Outcome:
+    work = CollectShard(shard=Shard(name="ab", slices=slices), settings=CollectSettings(), times=times or {})
     return work(store, attempt=0, progress=(counted if counted is not None else []).append)
 
 
@@ -179,3 +189,16 @@ def test_an_origin_without_documents_is_a_shard_without_rows(store: Store) -> No
     outcome = collected(store, slice_of("n", []))
     assert outcome.counts == {"documents": 0, "bytes": 0}
     assert [outcome.parts[name][0].rows for name in ("documents", "contents", "folders")] == [0, 0, 0]
+
+
+def test_times_of_an_origin_that_is_cut_are_found_once_for_all_its_shards(store: Store) -> None:
+    documents = [raw(b"a", b"1", committed_at=5), raw(b"caf\xe9", b"2", committed_at=-7), raw(b"z", b"3")]
+    cut = slice_of("n", documents)
+    found = CommitTimes(located=cut.located)(store, attempt=0, progress=lambda count: None)
+    (part,) = found.parts["commit_times"]
+    silent = slice_of("n", [replace(document, committed_at=None) for document in documents])
+    outcomes = [collected(store, cut), collected(store, silent, times={origin("n").url: part})]
+    assert outcomes[0].parts == outcomes[1].parts
+    # Times of another origin say nothing of this one.
+    other = rows(store, collected(store, silent, times={"u/other": part}), "documents")
+    assert [row["committed_at"] for row in other] == [None] * 3

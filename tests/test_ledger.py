@@ -1,6 +1,7 @@
 """The ledger: one row for every document, whatever dropped it, and sums that are checked."""
 
 import duckdb
+import hypothesis
 import pyarrow as pa
 import pytest
 from hypothesis import given
@@ -55,6 +56,7 @@ def drops_of(verdicts: list[tuple[str, str] | None]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=DROPS)
 
 
+@hypothesis.settings(max_examples=25)
 @given(verdicts=st.lists(VERDICTS, max_size=12))
 def test_every_document_has_exactly_one_row_and_the_counts_add_up(verdicts: list[tuple[str, str] | None]) -> None:
     ledger = run(LEDGER_QUERY, LEDGER, facts=facts_of(len(verdicts)), dropped=drops_of(verdicts))

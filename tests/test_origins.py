@@ -1,6 +1,6 @@
 """Origins: told apart, and joined with what a user's metadata file knows of them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,7 +34,12 @@ class Fixed:
     def describe(self, location: str, *, shard_documents: int) -> Origin:
         return self.origins[int(location)]
 
-    def read(self, origin: Origin, part: PathRange, settings: CollectSettings) -> Iterator[RawDocument]:
+    def times(self, origin: Origin) -> dict[bytes, int]:
+        raise NotImplementedError
+
+    def read(
+        self, origin: Origin, part: PathRange, settings: CollectSettings, times: Mapping[bytes, int] | None = None
+    ) -> Iterator[RawDocument]:
         raise NotImplementedError
 
 

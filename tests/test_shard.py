@@ -1,6 +1,6 @@
 """The plan of shards: all in it once, in order; an origin that comes or goes changes only what it touches."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from hypothesis import given
@@ -24,7 +24,12 @@ class NoSource:
     def describe(self, location: str, *, shard_documents: int) -> Origin:
         raise NotImplementedError
 
-    def read(self, origin: Origin, part: PathRange, settings: CollectSettings) -> Iterator[RawDocument]:
+    def times(self, origin: Origin) -> dict[bytes, int]:
+        raise NotImplementedError
+
+    def read(
+        self, origin: Origin, part: PathRange, settings: CollectSettings, times: Mapping[bytes, int] | None = None
+    ) -> Iterator[RawDocument]:
         raise NotImplementedError
 
 

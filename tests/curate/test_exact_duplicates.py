@@ -5,6 +5,7 @@ from itertools import count, pairwise
 from typing import Any
 
 import duckdb
+import hypothesis
 import pyarrow as pa
 import pytest
 from hypothesis import given
@@ -144,6 +145,7 @@ def best(rows: Sequence[Row], keys: Keys) -> Row:
     return min(rows, key=lambda row: [last(row[name], key) for name, _, key in keys])
 
 
+@hypothesis.settings(max_examples=25)
 @given(rows=copies_by(WINNER_KEYS, 12), contents=st.lists(st.integers(0, 2), min_size=12, max_size=12), data=st.data())
 def test_the_winner_is_the_best_whatever_the_order_of_rows(rows: list[Row], contents: list[int], data: Any) -> None:
     for number, row in enumerate(rows):
@@ -159,6 +161,7 @@ def test_the_winner_is_the_best_whatever_the_order_of_rows(rows: list[Row], cont
     assert {drop["document_id"]: drop["winner_id"] for drop in again} == expected
 
 
+@hypothesis.settings(max_examples=25)
 @given(rows=copies_by(REPOSITORY_KEYS, 8), trees=TREES, data=st.data())
 def test_of_equal_repositories_the_best_is_kept_whole(rows: list[Row], trees: list[int | None], data: Any) -> None:
     origins: list[Row] = []
