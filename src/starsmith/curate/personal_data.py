@@ -14,13 +14,15 @@ from functools import cache
 from importlib.resources import files
 from typing import Final, Protocol
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from starsmith.curate.address_gate import EMAIL as EMAIL_CANDIDATE
 from starsmith.curate.address_gate import END, KIND, MIDDLE, ROW, START, candidates
 from starsmith.curate.address_gate import IPV4 as IPV4_CANDIDATE
 from starsmith.curate.findings import EMAIL, IPV4, IPV6, Span
-from starsmith.curate.kernel import text_buffers
+from starsmith.curate.kernel import Indices, text_buffers
 from starsmith.settings import RedactionSettings
 
 
@@ -62,22 +64,36 @@ _NOT_PUBLIC_IPV6: Final = tuple(
 _AROUND: Final = 100
 """Section 5: bytes on either side in which words about an address count; only those of its own line are read."""
 _SHORT_IPV4: Final = len("1.2.3.4")
-_ABOUT_ADDRESSES: Final = re.compile(r"dns|server|\bip\b|ip_?addr|host|nameserver", re.IGNORECASE)
-_ABOUT_VERSIONS: Final = re.compile(
-    r"version|release|revision|\brev\b|\bver\b|\bv\.?\s*$|\boid\b|objectidentifier|assembly|changelog|\bupdate to\b|"
-    r"\bupgrade|\bsince\b|\brfc\b|\bsection\b|§|[=~<>^]=\s*[\"']?$|[~^]\s*$|culture=|build \b|chrome/|firefox/|safari/|"
-    r"/$|mozilla|webkit|\bpackage\b|\bfigure\b|\bchapter\b",
-    re.IGNORECASE,
+_ABOUT_SERVICES: Final = ("dns", "server")
+_ABOUT_ADDRESSES: Final = (*_ABOUT_SERVICES, "host", "ip_addr", "ipaddr", "ip addr", "ip-addr")
+_IP: Final = re.compile(r"\bip\b")
+_ABOUT_VERSIONS: Final = (
+    *(
+        "version",
+        "release",
+        "revision",
+        "objectidentifier",
+        "assembly",
+        "changelog",
+        "update to",
+        "upgrade",
+        "culture=",
+    ),
+    *("section", "§", "mozilla", "webkit", "chrome/", "firefox/", "safari/", "package", "figure", "chapter", "build "),
 )
-_RANGE_BEFORE: Final = re.compile(r"\d\.\d{1,3}\.\d{1,3}-$")
-_RANGE_AFTER: Final = re.compile(r"-\d{1,3}(?:\.\d{1,3}\.\d{1,3}\.\d{1,3})?(?!\w)")
-_QUAD: Final = re.compile(r"\d+\.\d+\.\d+\.\d+")
+_SHORT_VERSION_WORDS: Final = re.compile(r"\b(?:rev|ver|oid|since|rfc)\b")
+_VERSION_FOLLOWS: Final = re.compile(r"(?:\bv\.? ?|[=~<>^]= ?[\"']?|[~^] ?)$")
+"""What tells an address from a version in small letters, the last just before it."""
+_READ: Final = 8 * _AROUND
+_LINE_BREAK: Final = re.compile(rb"[\r\n]")
+_ANY_ADDRESS: Final = re.compile(rb"[0-9]{1,3}(?:\.[0-9]{1,3}){3}(?![0-9])|[0-9A-Fa-f]{1,4}:[0-9A-Fa-f:]{4,}")
+_RANGE_AFTER: Final = re.compile(r"-(?:#|\d{1,3}(?!\w))")
 _DECIMALS: Final = re.compile(r"[-. ,][0-9]*\.[0-9]+")
 """What stands around four numbers in the path of a drawing: more numbers."""
 _NUMBERED: Final = re.compile(r"\b[A-Z][A-Za-z]+ \(?$")
 _MOST_OF_VERSION: Final = 30
 """After the name of something, numbers of which the first two are below this are its version, not its address."""
-_PRODUCT: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]*[/@]$")
+_PRODUCT: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]*/$")
 
 _EXAMPLE_DOMAIN: Final = re.compile(
     r"(?:.*\.)?(?:example\.(?:com|org|net|edu|co\.uk|de|fr|io|co)|example|invalid|test|localhost|localdomain|local)",
@@ -113,7 +129,9 @@ def find_addresses(texts: pa.LargeBinaryArray, settings: RedactionSettings) -> l
     data, offsets = text_buffers(texts)
     view = data.data
     spans: list[Span] = []
-    for found in candidates(data, offsets).tolist():
+    all_found = candidates(data, offsets)
+    of_interest = (all_found[:, KIND] != IPV4_CANDIDATE) | _public_ipv4(all_found[:, MIDDLE])
+    for found in all_found[of_interest].tolist():
         first, end = int(offsets[found[ROW]]), int(offsets[found[ROW] + 1])
         spans += _judged(view, first, end, found, settings)
     return spans
@@ -127,15 +145,15 @@ def _judged(view: memoryview, first: int, end: int, found: list[int], settings: 
     elif not settings.ip_addresses:
         return
     elif found[KIND] == IPV4_CANDIDATE:
-        if is_public_ipv4(found[MIDDLE]) and _is_address(view, first, end, start, stop):
+        if _is_address(view, first, end, start, stop):
             yield Span(found[ROW], IPV4, start - first, stop - first)
     elif is_public_ipv6(bytes(view[start:stop]).decode()):
         yield Span(found[ROW], IPV6, start - first, stop - first)
 
 
 @cache
-def _dns_servers() -> frozenset[int]:
-    return frozenset(int(ipaddress.IPv4Address(server)) for server in DNS_SERVERS)
+def _dns_servers() -> Indices:
+    return np.array([int(ipaddress.IPv4Address(server)) for server in sorted(DNS_SERVERS)], np.int64)
 
 
 def is_public_ipv4(address: int) -> bool:
@@ -144,7 +162,14 @@ def is_public_ipv4(address: int) -> bool:
     >>> [is_public_ipv4(int(ipaddress.IPv4Address(text))) for text in ("93.184.216.34", "192.168.0.1", "8.8.8.8")]
     [True, False, False]
     """
-    return address not in _dns_servers() and not any(address & mask == network for network, mask in _NOT_PUBLIC_IPV4)
+    return bool(_public_ipv4(np.array([address], np.int64))[0])
+
+
+def _public_ipv4(addresses: Indices) -> npt.NDArray[np.bool_]:
+    special = np.isin(addresses, _dns_servers())
+    for network, mask in _NOT_PUBLIC_IPV4:
+        special |= addresses & mask == network
+    return ~special
 
 
 def is_public_ipv6(text: str) -> bool:
@@ -166,23 +191,44 @@ def is_public_ipv6(text: str) -> bool:
 
 def _is_address(view: memoryview, first: int, end: int, start: int, stop: int) -> bool:
     """Whether four numbers are an address rather than a version or the number of a section (section 5)."""
-    before = re.split(r"[\r\n]", bytes(view[max(first, start - _AROUND) : start]).decode("latin-1"))[-1]
-    after = re.split(r"[\r\n]", bytes(view[stop : min(end, stop + _AROUND)]).decode("latin-1"), maxsplit=1)[0]
-    if before.endswith(("+", "$")) or (before.endswith("-") and not _RANGE_BEFORE.search(before)):
+    before, after = _rest_of_line(view, first, end, start, stop)
+    if before.endswith(("+", "$")) or (before.endswith("-") and not before.endswith("#-")):
         return False
     if after.startswith("-") and not _RANGE_AFTER.match(after):
         return False
-    if len(_DECIMALS.findall(_QUAD.sub("", before[-40:] + " " + after[:40]))) > 2:
+    near = before[-40:] + " " + after[:40]
+    if near.count(".") > 2 and len(_DECIMALS.findall(near)) > 2:
         return False
-    line = before + " " + after
-    if stop - start == _SHORT_IPV4 and not re.search(r"dns|server", line, re.IGNORECASE):
+    line = (before + " " + after).lower()
+    if stop - start == _SHORT_IPV4 and not any(word in line for word in _ABOUT_SERVICES):
         return False
-    if _PRODUCT.search(before) and "//" not in before[-40:]:
-        return before.endswith("@") and _ABOUT_ADDRESSES.search(line) is not None
-    numbers = [int(number) for number in bytes(view[start:stop]).split(b".")]
-    if _NUMBERED.search(before) and max(numbers[:2]) < _MOST_OF_VERSION and not _ABOUT_ADDRESSES.search(line):
+    if any(word in line for word in _ABOUT_ADDRESSES) or ("ip" in line and _IP.search(line)):
+        return True
+    if before.endswith("@") or _NUMBERED.search(before[-40:]):
+        return max(map(int, bytes(view[start:stop]).split(b".")[:2])) >= _MOST_OF_VERSION
+    if _PRODUCT.search(before[-40:]) and "//" not in before[-40:]:
         return False
-    return _ABOUT_ADDRESSES.search(line) is not None or _ABOUT_VERSIONS.search(before) is None
+    return not _follows_version_words(before.lower())
+
+
+def _rest_of_line(view: memoryview, first: int, end: int, start: int, stop: int) -> tuple[str, str]:
+    """Return up to _AROUND characters of the line on either side, every address being one character ``#``.
+
+    So nothing depends on how long the other addresses are, which redaction changes.
+    """
+    before = bytes(view[max(first, start - _READ) : start])
+    before = before[max(before.rfind(b"\n"), before.rfind(b"\r")) + 1 :]
+    after = _LINE_BREAK.split(bytes(view[stop : min(end, stop + _READ)]), maxsplit=1)[0]
+    return (
+        _ANY_ADDRESS.sub(b"#", before).decode("latin-1")[-_AROUND:],
+        _ANY_ADDRESS.sub(b"#", after).decode("latin-1")[:_AROUND],
+    )
+
+
+def _follows_version_words(before: str) -> bool:
+    if any(word in before for word in _ABOUT_VERSIONS):
+        return True
+    return bool(_SHORT_VERSION_WORDS.search(before) or _VERSION_FOLLOWS.search(before[-4:]))
 
 
 def _is_email(view: memoryview, first: int, end: int, found: list[int], settings: RedactionSettings) -> bool:

@@ -57,6 +57,8 @@ IPV6_POOL: Final = tuple(
 )
 """Section 5. All are private addresses, so none is found again."""
 
+_SHORTEST: Final = {IPV4: min(IPV4_POOL, key=len), IPV6: min(IPV6_POOL, key=len)}
+
 MAX_ROUNDS: Final = 8
 """A replacement can bring a rule to bear that something beside it had kept from it; so texts with findings are looked
 at again as redacted. In 100 MB of real code the second look found nothing new in all but a few texts."""
@@ -107,7 +109,7 @@ def _look_again(
     rows: Sequence[int],
 ) -> list[int]:
     """Scan rows as they will be after redaction, add what is new to `by_row`, and return the rows that had any."""
-    edits = [_edits(texts[row].as_py(), sorted(by_row[row], key=lambda span: span.start), b"") for row in rows]
+    edits = [_edits(texts[row].as_py(), sorted(by_row[row], key=lambda span: span.start)) for row in rows]
     redacted = pa.array([b"".join(edit) for edit in edits], pa.large_binary())
     changed: set[int] = set()
     for span in _scan_once(redacted, settings, name_finder).spans():
@@ -119,11 +121,15 @@ def _look_again(
     return sorted(changed)
 
 
-def _edits(text: bytes, spans: Sequence[Span], content_id: bytes) -> list[bytes]:
-    """Return the pieces of the redacted text: kept, replaced, kept, replaced, …, kept."""
+def _edits(text: bytes, spans: Sequence[Span]) -> list[bytes]:
+    """Return the pieces of the redacted text: kept, replaced, kept, replaced, …, kept.
+
+    Every address is replaced by the shortest of its pool: limits on lengths let pass no less in a shorter text.
+    """
     pieces, position = [], 0
     for span in spans:
-        pieces += [text[position : span.start], replacement(span.kind, text[span.start : span.end], content_id)]
+        new = _SHORTEST.get(span.kind) or replacement(span.kind, text[span.start : span.end], b"")
+        pieces += [text[position : span.start], new]
         position = span.end
     return [*pieces, text[position:]]
 
@@ -168,9 +174,10 @@ def replacement(kind: str, value: bytes, content_id: bytes) -> bytes:
         return pool[int.from_bytes(digest, "big") % len(pool)]
     if kind == USER_NAME:
         return value
-    # A line break may lie in a private key only, but a model's name may hold one too.
-    breaks = _NO_LINE_BREAKS.sub(b"", value) if b"\n" in value or b"\r" in value else b""
-    return REPLACEMENTS[KEY if kind.startswith(TOKEN) else kind] + breaks
+    mark = REPLACEMENTS[KEY if kind.startswith(TOKEN) else kind]
+    # A private key has lines, and a model's name may. The last line is marked too: a text may end with it.
+    breaks = _NO_LINE_BREAKS.sub(b"", value)
+    return mark + breaks + mark if breaks else mark
 
 
 def redact(texts: pa.LargeBinaryArray, findings: Findings, *, content_ids: Sequence[bytes]) -> Redacted:

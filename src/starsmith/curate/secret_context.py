@@ -47,7 +47,7 @@ _TRAILING: Final = frozenset(
 _PUBLIC: Final = frozenset("public pub publishable foreign unique cache".split())
 
 _PLACEHOLDER = re.compile(
-    r"[<>{}]|\$[({A-Za-z_]|%[sd(]|%[A-Za-z_]+%|\*{3}|\.{3}|[xX]{4,}|#\{|@@|\[[A-Za-z_ ]+\]|"
+    r"[<>{}]|\$[({A-Za-z_]|(?<![A-Za-z0-9%])%[sd](?![A-Za-z0-9])|%\(|%[A-Za-z_]+%|\*{3}|\.{3}|[xX]{4,}|#\{|@@|\[[A-Za-z_ ]+\]|"
     r"your|example|sample|placeholder|change[-_ ]?(?:me|this|it)|replace[-_ ]?|insert[-_]|dummy|redacted|"
     r"enter[-_ ]|todo|undefined|not[-_]?set|fake|mock|lorem|default|goes[-_]?here|"
     r"^(?:none|null|nil|true|false|string|password|passwd|pass|pwd|secret|token|key|user|username|admin_password)\d?$|"
@@ -72,7 +72,8 @@ _HASH_WORDS = re.compile(
 )
 _HASH_LENGTHS: Final = frozenset({32, 40, 48, 56, 64, 96, 128})
 _INNER_MARKS: Final = frozenset("@!#$%^&*+~?")
-_CODE_MARKS = re.compile(r"://|[()\[\]\\`]|^[/.~]|[|,;]|->|=>|\bself\.|==|&&|^-|^:|:$|^#?[A-Za-z_.]+=")
+_CODE_MARKS = re.compile(r"://|[()\[\]\\`]|^~?/|^\.|[|,;]|->|=>|\bself\.|==|&&|^-|^:|:$|^#?[A-Za-z_.]+=")
+_DIGIT_INSIDE = re.compile(r"[A-Za-z][0-9]+[A-Za-z]{2}")
 _WORDY = re.compile(r"[A-Za-z][a-z]*(?:[-_.]?[A-Za-z][a-z]*)*")
 
 LEAST_PASSWORD: Final = 5
@@ -230,7 +231,10 @@ def _has_digits_like_a_password(value: str) -> bool:
     pieces = [piece for piece in _PIECES.split(value) if piece]
     if len(pieces) > 1:
         mixed = [piece for piece in pieces if not piece.isalpha() and not piece.isdigit()]
-        return any(len(p) >= 6 and p.rstrip("0123456789").lower() not in _STOP_STEMS for p in mixed)
+        return any(
+            (len(p) >= 6 and p.rstrip("0123456789").lower() not in _STOP_STEMS) or _DIGIT_INSIDE.search(p)
+            for p in mixed
+        )
     stem = value.rstrip("0123456789")
     return not (stem.lower() in _STOP_STEMS and len(value) - len(stem) <= 3) and not re.fullmatch(
         r"[vV]?[0-9]+[a-z]?|0x[0-9a-fA-F]+", value

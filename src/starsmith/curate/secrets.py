@@ -239,6 +239,8 @@ def _is_password(assignment: Assignment) -> bool:
     if operator == " ":
         is_named = assignment.name.startswith("--") or assignment.name in {"requirepass", "masterauth"}
         return (is_named or _CONNECTION.search(assignment.before) is not None) and looks_like_password(value)
+    if assignment.name.startswith("-"):
+        return looks_like_password(value) and not assignment.after[:1].strip(" \t;&\"'`")
     connection = operator == "=" and _CONNECTION.search(assignment.before[-120:] + assignment.after) is not None
     if not (connection or _CONFIG_START.fullmatch(assignment.before)):
         return False
