@@ -74,30 +74,12 @@ def archive(folder, form, files, *, name="thing-1.0", folders=()):
     return path
 
 
-def describe(path, *, shard_documents=1000):
-    source = ArchiveSource(path=path)
-    (location,) = source.locate()
-    return source.describe(location, shard_documents=shard_documents)
-
-
-def read(path, **settings):
-    """Return an archive's documents by path, having checked the laws that hold for all of them."""
-    origin = describe(path)
-    assert origin.error is None
-    documents = list(ArchiveSource(path=path).read(origin, PathRange(), CollectSettings(**settings)))
-    paths = [document.path for document in documents]
-    assert paths == sorted(set(paths))
-    assert len(paths) == origin.documents
-    assert all((document.content is None) == (document.reason is not None) for document in documents)
-    return {document.path: document for document in documents}
-
-
 # ---- documents
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_documents_of_an_archive(tmp_path, form):
-    documents = read(archive(tmp_path, form, FILES, folders=["src", "empty"]))
+def test_documents_of_an_archive(forge, tmp_path, form):
+    documents = forge.read(archive(tmp_path, form, FILES, folders=["src", "empty"]))
     assert {path.decode(): document.content for path, document in documents.items()} == FILES
     for document in documents.values():
         assert document.content_id == content_id(document.content)
@@ -111,64 +93,64 @@ def test_documents_of_an_archive(tmp_path, form):
     form=st.sampled_from(FORMS),
     pax=st.sampled_from([tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT]),
 )
-def test_what_went_in_comes_out(tmp_path_factory, files, form, pax):
+def test_what_went_in_comes_out(forge, tmp_path_factory, files, form, pax):
     folder = tmp_path_factory.mktemp("any")
     path = folder / f"any.{form}"
     files = {f"f{number}/{name}": content for number, (name, content) in enumerate([("x", b"")] + [*files.items()])}
     files["top"] = b"top"
     tar = form not in ("zip", "whl")
     path.write_bytes(packed(tar_bytes(files, pax=pax), form) if tar else zip_bytes(files))
-    assert {document_path.decode(): each.content for document_path, each in read(path).items()} == files
+    assert {document_path.decode(): each.content for document_path, each in forge.read(path).items()} == files
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2])
-def test_methods_of_zip(tmp_path, method):
+def test_methods_of_zip(forge, tmp_path, method):
     path = tmp_path / "a.zip"
     path.write_bytes(zip_bytes({"a": b"a" * 70_000, "b": b""}, method=method))
-    assert [document.content for document in read(path).values()] == [b"a" * 70_000, b""]
+    assert [document.content for document in forge.read(path).values()] == [b"a" * 70_000, b""]
 
 
 @pytest.mark.parametrize("form", ["tar.gz", "tar.bz2", "tar.xz", "tar.zst"])
-def test_streams_one_after_the_other(tmp_path, form):
+def test_streams_one_after_the_other(forge, tmp_path, form):
     data = tar_bytes({f"f{number}": os.urandom(3000) for number in range(40)})
     path = tmp_path / f"a.{form}"
     path.write_bytes(b"".join(packed(data[at : at + 7000], form) for at in range(0, len(data), 7000)))
-    assert len(read(path)) == 40
+    assert len(forge.read(path)) == 40
 
 
-def test_a_folder_that_holds_everything_is_taken_off(tmp_path):
+def test_a_folder_that_holds_everything_is_taken_off(forge, tmp_path):
     files = {f"./thing-1.0/{name}": content for name, content in FILES.items()}
-    assert {path.decode() for path in read(archive(tmp_path, "tar.gz", files))} == set(FILES)
+    assert {path.decode() for path in forge.read(archive(tmp_path, "tar.gz", files))} == set(FILES)
     beside = {"thing-1.0/a": b"", "other": b""}
-    assert set(read(archive(tmp_path, "zip", beside))) == {b"thing-1.0/a", b"other"}
-    assert set(read(archive(tmp_path, "tar", {"alone": b""}))) == {b"alone"}
+    assert set(forge.read(archive(tmp_path, "zip", beside))) == {b"thing-1.0/a", b"other"}
+    assert set(forge.read(archive(tmp_path, "tar", {"alone": b""}))) == {b"alone"}
 
 
-def test_programs_and_links(tmp_path):
+def test_programs_and_links(forge, tmp_path):
     path = tmp_path / "a.tar"
     with tarfile.open(path, "w") as target:
         for name, kind, mode in (("run", tarfile.REGTYPE, 0o755), ("link", tarfile.SYMTYPE, 0o777)):
             entry = tarfile.TarInfo(name)
             entry.type, entry.mode, entry.linkname = kind, mode, "../outside"
             target.addfile(entry)
-    documents = read(path)
+    documents = forge.read(path)
     assert (documents[b"run"].mode, documents[b"run"].reason) == (0o100755, None)
     assert (documents[b"link"].mode, documents[b"link"].reason) == (0o120000, "source.symlink")
     assert documents[b"link"].content_id == content_id(b"../outside")
-    assert read(path, symlinks=True)[b"link"].content == b"../outside"
+    assert forge.read(path, symlinks=True)[b"link"].content == b"../outside"
 
 
-def test_contents_too_large_are_named_and_not_read(tmp_path):
+def test_contents_too_large_are_named_and_not_read(forge, tmp_path):
     for form in FORMS:
-        documents = read(archive(tmp_path, form, {"edge": b"x" * 1000, "small": b"y" * 999}), max_bytes=1000)
+        documents = forge.read(archive(tmp_path, form, {"edge": b"x" * 1000, "small": b"y" * 999}), max_bytes=1000)
         assert [document.reason for document in documents.values()] == ["source.too_large", None]
         assert documents[b"edge"].length == 1000
 
 
 @pytest.mark.parametrize("form", ["tar", "tar.gz", "zip"])
-def test_parts_make_up_the_whole(tmp_path, form):
+def test_parts_make_up_the_whole(forge, tmp_path, form):
     path = archive(tmp_path, form, {f"d{number % 7}/f{number}": b"%d" % number for number in range(300)})
-    origin = describe(path, shard_documents=20)
+    origin = forge.describe(path, shard_documents=20)
     assert len(origin.cuts) > 3
     bounds = [None, *origin.cuts, None]
     source = ArchiveSource(path=path)
@@ -176,23 +158,23 @@ def test_parts_make_up_the_whole(tmp_path, form):
         list(source.read(origin, PathRange(start=start, stop=stop), CollectSettings()))
         for start, stop in itertools.pairwise(bounds)
     ]
-    assert [document for part in parts for document in part] == list(read(path).values())
+    assert [document for part in parts for document in part] == list(forge.read(path).values())
 
 
-def test_large_contents_of_a_compressed_archive_wait_on_disk_without_a_name(tmp_path, monkeypatch):
+def test_large_contents_of_a_compressed_archive_wait_on_disk_without_a_name(forge, tmp_path, monkeypatch):
     monkeypatch.setattr("starsmith.sources.archive_readers._MEMORY_BYTES", 1000)
     monkeypatch.setenv("TMPDIR", str(tmp_path / "spool"))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "spool"))
     (tmp_path / "spool").mkdir()
     files = {f"f{9 - number}": os.urandom(5000) for number in range(10)}
-    documents = read(archive(tmp_path, "tar.gz", files))
+    documents = forge.read(archive(tmp_path, "tar.gz", files))
     assert {path.decode(): document.content for path, document in documents.items()} == files
     assert list((tmp_path / "spool").iterdir()) == []
 
 
-def test_the_state_is_the_digest_of_the_file(tmp_path):
+def test_the_state_is_the_digest_of_the_file(forge, tmp_path):
     path = archive(tmp_path, "tar.gz", FILES)
-    assert describe(path).state == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert forge.describe(path).state == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def test_the_source_can_be_sent_to_another_process(tmp_path):
@@ -216,14 +198,14 @@ def test_reading_on_goes_forward_only():
 PKG_INFO = b"Metadata-Version: 2.4\nName: Foo.Bar\nVersion: 1.0+x\nLicense-Expression: MIT\n\nText\n"
 
 
-def test_a_source_distribution(tmp_path):
+def test_a_source_distribution(forge, tmp_path):
     files = {"foo_bar-1.0/PKG-INFO": PKG_INFO, "foo_bar-1.0/a.py": b""}
-    origin = describe(archive(tmp_path, "tar.gz", files, name="foo_bar-1.0"))
+    origin = forge.describe(archive(tmp_path, "tar.gz", files, name="foo_bar-1.0"))
     assert (origin.url, origin.owner, origin.name) == ("pkg:pypi/foo-bar@1.0%2Bx", "pypi", "foo-bar")
     assert (origin.declared_license, origin.source) == ("MIT", "archives")
 
 
-def test_a_wheel(tmp_path):
+def test_a_wheel(forge, tmp_path):
     files = {
         "foo_bar-1.0.dist-info/METADATA": PKG_INFO,
         "foo_bar-1.0.dist-info/licenses/LICENSE": b"MIT\n",
@@ -232,8 +214,8 @@ def test_a_wheel(tmp_path):
         "foo/vendored/b.py": b"",
     }
     path = archive(tmp_path, "whl", files, name="foo_bar-1.0-py3-none-any")
-    assert describe(path).url == "pkg:pypi/foo-bar@1.0%2Bx?file_name=foo_bar-1.0-py3-none-any.whl"
-    scopes = {name.decode(): document.licence_scope for name, document in read(path).items()}
+    assert forge.describe(path).url == "pkg:pypi/foo-bar@1.0%2Bx?file_name=foo_bar-1.0-py3-none-any.whl"
+    scopes = {name.decode(): document.licence_scope for name, document in forge.read(path).items()}
     assert scopes == {
         "foo_bar-1.0.dist-info/METADATA": "",
         "foo_bar-1.0.dist-info/licenses/LICENSE": "",
@@ -264,23 +246,23 @@ def test_a_wheel(tmp_path):
         ({"name": "none", "version": "0.1.0"}, "none-0.1.0", "pkg:npm/none@0.1.0", "npm", None),
     ],
 )
-def test_an_npm_package(tmp_path, package, file_name, url, owner, licence):
+def test_an_npm_package(forge, tmp_path, package, file_name, url, owner, licence):
     files = {"package/package.json": json.dumps(package).encode(), "package/index.js": b""}
-    origin = describe(archive(tmp_path, "tgz", files, name=file_name))
+    origin = forge.describe(archive(tmp_path, "tgz", files, name=file_name))
     assert (origin.url, origin.owner, origin.declared_license) == (url, owner, licence)
 
 
-def test_a_crate(tmp_path):
+def test_a_crate(forge, tmp_path):
     manifest = b'[package]\nname = "ab_c"\nversion = "0.2.0"\nlicense = "MIT OR Apache-2.0"\n'
     files = {"ab_c-0.2.0/Cargo.toml": manifest, "ab_c-0.2.0/src/lib.rs": b""}
-    origin = describe(archive(tmp_path, "crate", files, name="ab_c-0.2.0"))
+    origin = forge.describe(archive(tmp_path, "crate", files, name="ab_c-0.2.0"))
     assert (origin.url, origin.owner, origin.name) == ("pkg:cargo/ab_c@0.2.0", "cargo", "ab_c")
     assert origin.declared_license == "MIT OR Apache-2.0"
 
 
-def test_an_archive_without_metadata_goes_by_digest_and_file_name(tmp_path):
+def test_an_archive_without_metadata_goes_by_digest_and_file_name(forge, tmp_path):
     path = archive(tmp_path, "tar.gz", FILES, name="some thing-v1")
-    origin = describe(path)
+    origin = forge.describe(path)
     assert origin.url == f"archive:{origin.state[:32]}/some%20thing-v1.tar.gz"
     assert (origin.owner, origin.name, origin.declared_license) == ("archive", "some thing-v1.tar.gz", None)
 
@@ -343,7 +325,7 @@ def test_a_build_from_archives(tmp_path, build_into, source_code, mit):
     assert any("broken.tar.gz" in note for note in result.record.notes)
 
 
-def test_paths_of_this_machine_are_in_no_origin(tmp_path):
+def test_paths_of_this_machine_are_in_no_origin(forge, tmp_path):
     (tmp_path / "empty.zip").write_bytes(b"")
-    origin = describe(tmp_path / "empty.zip")
+    origin = forge.describe(tmp_path / "empty.zip")
     assert str(Path(tmp_path)) not in f"{origin.url} {origin.owner} {origin.name} {origin.error}"

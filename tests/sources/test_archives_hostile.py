@@ -4,6 +4,7 @@ Every test that reads an archive also checks that each document has its row, tha
 written beside it (`Forge.read`). What would use up work or memory stands in `test_archives_limits`.
 """
 
+import errno
 import gzip
 import os
 import re
@@ -197,6 +198,17 @@ def test_an_archive_that_cannot_be_opened(forge, put, monkeypatch):
     assert forge.describe(path).url == "archive:unread/a.tar"
 
 
+def test_a_fault_of_this_machine_is_not_blamed_on_the_archive(forge, put, monkeypatch):
+    path = put(gzip.compress(forge.entry(b"p-1/PKG-INFO", b"Name: p\n") + forge.END), "p-1.tar.gz")
+
+    def full(*arguments, **more):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("tempfile.SpooledTemporaryFile", full)
+    with pytest.raises(OSError, match="No space left"):
+        forge.describe(path)
+
+
 def test_a_pipe_or_link_in_its_place_is_not_waited_for(forge, put):
     path = put(forge.entry(b"a", b"1\n") + forge.END)
     origin = forge.describe(path)
@@ -258,6 +270,31 @@ def test_metadata_that_are_damaged_or_deep(forge, put, suffix, member, data):
     )
     assert forge.describe(path).url.startswith("archive:")
     assert len(forge.read(path)) == 2
+
+
+# ---- a whole build
+
+
+def test_a_build_of_hostile_archives(forge, put, tmp_path, build_into, source_code, mit):
+    """Every member of every archive that can be listed is in the ledger; nothing appears beside the workspace."""
+    code = source_code("one")
+    names = [b"../up.py", b"/etc/passwd", b"caf\xe9.py", b"two\nlines.py", "\u202egpj.py".encode(), b"a.py", b"a.py"]
+    tar = b"".join(forge.entry(name, code) for name in [*names, b"good.py"]) + forge.entry(b"LICENSE", mit)
+    tar += forge.entry(b"link", kind=b"2", target=b"/etc/passwd") + forge.entry(b"device", kind=b"3")
+    tar += forge.pax({b"path": b"d/" * 5000 + b"x.py"}) + forge.entry(b"x", code) + forge.END
+    put(gzip.compress(tar), "odd.tar.gz")
+    huge = {"size": 1 << 63, "stored": 0xFFFF}
+    wide = {"extra": struct.pack("<2HQ", 1, 8, huge["size"]), "size": 0xFFFFFFFF}
+    put(forge.zipped([(b"nul\0.py", code), (b"huge.py", code, wide), (b"huge2.py", code, wide)]), "odd.zip")
+    put(gzip.compress(tar)[:-20], "cut.tar.gz")
+    before = {path for path in tmp_path.rglob("*") if "w" not in path.relative_to(tmp_path).parts[:1]}
+    result = build_into('[[source]]\nkind = "archives"\npath = "in"\n', tmp_path / "w", workers=0)
+    after = {path for path in tmp_path.rglob("*") if "w" not in path.relative_to(tmp_path).parts[:1]}
+    assert after == before
+    stages = {stage.name: stage for stage in result.record.stages}
+    assert stages["ledger"].documents_in == 15
+    assert stages["errors"].dropped == {"error.read": 8, "source.symlink": 1}
+    assert [note for note in result.record.notes if "cut.tar.gz" in note]
 
 
 # ---- the table in the docs
