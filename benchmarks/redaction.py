@@ -1,6 +1,6 @@
 """Secrets and personal data: precision and recall on the truth set, and speed on real files beside other tools.
 
-    python benchmarks/redaction.py                               # both halves of the truth set, speed on installed files
+    python benchmarks/redaction.py                               # both halves, and speed on installed files
     python benchmarks/redaction.py FOLDER … --megabytes 100
     python benchmarks/redaction.py --detect-secrets PYTHON --datatrove PYTHON   # executables that can import these
     python benchmarks/redaction.py --half development --show 20  # what is wrong in the half that may be looked at

@@ -218,9 +218,7 @@ def _known_token(rng: random.Random, half: str) -> str:
         lambda: "AKIA" + some(string.ascii_uppercase + "234567", 16),
         lambda: "AIza" + some(urlsafe, 35),
         lambda: f"xoxb-{some(string.digits, 12)}-{some(string.digits, 13)}-{some(BASE62, 24)}",
-        lambda: (
-            f"https://hooks.slack.com/services/T{some(BASE62[26:].upper(), 8)}/B{some(LOWER.upper(), 10)}/{some(BASE62, 24)}"
-        ),
+        lambda: "https://hooks.slack.com/services/" + _slack_path(rng),
         lambda: "sk_live_" + some(BASE62, 24),
         lambda: f"sk-proj-{some(urlsafe, 74)}T3BlbkFJ{some(urlsafe, 74)}",
         lambda: f"sk-ant-api03-{some(urlsafe, 93)}AA",
@@ -236,6 +234,12 @@ def _known_token(rng: random.Random, half: str) -> str:
         lambda: "GOCSPX-" + some(urlsafe, 28),
     ]
     return rng.choice(makers)()
+
+
+def _slack_path(rng: random.Random, half: str) -> str:
+    upper = string.ascii_uppercase + string.digits
+    team, channel = "".join(rng.choices(upper, k=8)), "".join(rng.choices(upper, k=10))
+    return f"T{team}/B{channel}/{''.join(rng.choices(BASE62, k=24))}"
 
 
 def _segment(rng: random.Random, length: int) -> str:
@@ -305,6 +309,7 @@ GENERATORS: dict[str, Callable[[random.Random, str], str]] = {
     "base64_400": _base64_of(300),
     "format": _format,
     "known_token": _known_token,
+    "slack_path": _slack_path,
     "private_key": _pem("RSA PRIVATE KEY", "MIIEowIBAAKCAQEA"),
     "openssh_key": _pem("OPENSSH PRIVATE KEY", "b3BlbnNzaC1rZXktdjEAAAAABG5vbmUAAAAEbm9uZQAAAAAAAAABAAA"),
     "word_digits": _word_digits,

@@ -112,6 +112,7 @@ HELD_OUT_FOUND = (
     "print(client.get('[[key:known_token]]'))",
     "Use `[[key:known_token]]` for the sandbox.",
     "webhook: [[key:known_token]]",
+    "curl -X POST https://hooks.slack.com/services/[[key:slack_path]]",
     "[[key:openssh_key]]",
     'val consumerSecret = "[[key:base62_50]]"',
     'encryption_key: "[[key:hex_64]]"',
@@ -195,7 +196,8 @@ HELD_OUT_NOTHING = (
 
 HOSTS = {
     "Go": 'package main\n\nimport "fmt"\n\nfunc main() {\n\tfmt.Println("start")\n}\n',
-    "Java": "package app;\n\npublic class Main {\n    public static void main(String[] args) {\n        run();\n    }\n}\n",
+    "Java": "package app;\n\npublic class Main {\n    public static void main(String[] args) {\n        run();\n    }\n"
+    "}\n",
     "JavaScript": "const express = require('express');\nconst app = express();\napp.listen(3000);\n",
     "TypeScript": "export interface User {\n  id: number;\n  name: string;\n}\n",
     "Ruby": "class User\n  attr_reader :name\n  def initialize(name)\n    @name = name\n  end\nend\n",

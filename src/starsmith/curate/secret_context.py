@@ -47,7 +47,8 @@ _TRAILING: Final = frozenset(
 _PUBLIC: Final = frozenset("public pub publishable foreign unique cache".split())
 
 _PLACEHOLDER = re.compile(
-    r"[<>{}]|\$[({A-Za-z_]|(?<![A-Za-z0-9%])%[sd](?![A-Za-z0-9])|%\(|%[A-Za-z_]+%|\*{3}|\.{3}|[xX]{4,}|#\{|@@|\[[A-Za-z_ ]+\]|"
+    r"[<>{}]|\$[({A-Za-z_]|(?<![A-Za-z0-9%])%[sd](?![A-Za-z0-9])|%\(|"
+    r"%[A-Za-z_]+%|\*{3}|\.{3}|[xX]{4,}|#\{|@@|\[[A-Za-z_ ]+\]|"
     r"your|example|sample|placeholder|change[-_ ]?(?:me|this|it)|replace[-_ ]?|insert[-_]|dummy|redacted|"
     r"enter[-_ ]|todo|undefined|not[-_]?set|fake|mock|lorem|default|goes[-_]?here|"
     r"^(?:none|null|nil|true|false|string|password|passwd|pass|pwd|secret|token|key|user|username|admin_password)\d?$|"
