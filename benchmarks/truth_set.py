@@ -218,7 +218,6 @@ def _known_token(rng: random.Random, half: str) -> str:
         lambda: "AKIA" + some(string.ascii_uppercase + "234567", 16),
         lambda: "AIza" + some(urlsafe, 35),
         lambda: f"xoxb-{some(string.digits, 12)}-{some(string.digits, 13)}-{some(BASE62, 24)}",
-        lambda: "https://hooks.slack.com/services/" + _slack_path(rng),
         lambda: "sk_live_" + some(BASE62, 24),
         lambda: f"sk-proj-{some(urlsafe, 74)}T3BlbkFJ{some(urlsafe, 74)}",
         lambda: f"sk-ant-api03-{some(urlsafe, 93)}AA",
