@@ -21,7 +21,7 @@ LAYERS: list[set[str]] = [
     {"table", "ledger"},
     {"recipe", "settings_reader", "engines", "job", "workspace"},
     {"sources", "curate"},
-    {"shard", "origins", "licences", "collect", "annotate", "decide", "near", "release", "summary", "builder"},
+    {"shard", "origins", "licences", "collect", "annotate", "decide", "near", "release", "summary", "builder", "benchmarks"},
     {"govern"},
     {"pipeline"},
     {"build"},

@@ -177,3 +177,65 @@ class RedactionSettings:
     keep_licence_authors: bool = setting(
         True, "Leave the authors' addresses in the copyright lines a file begins with, which most licences ask to keep."
     )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BenchmarkSettings:
+    """A benchmark that no document may hold. One `[[benchmark]]` table each."""
+
+    name: str = setting("", "The name in evidence, and how a known benchmark's fields are found.")
+    path: str = setting("", "A JSON lines, JSON or Parquet file, or a folder of them. Relative to the recipe.")
+    id: str = setting("", "The field that tells problems apart (empty: the usual names, else the row's number).")
+    prompt: str = setting(
+        "", "Fields that hold prompts or questions, with commas between (all empty: known by `name`)."
+    )
+    docstring: str = setting("", "Fields that hold docstrings or instructions.")
+    solution: str = setting("", "Fields that hold solutions.")
+    tests: str = setting("", "Fields that hold tests.")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DecontaminationSettings:
+    """When a document counts as holding a benchmark's problem (section 6)."""
+
+    rule: str = setting(
+        "paper",
+        "`paper`: a text of the problem stands in the document, whatever case and white space. `ngram`: a share of its "
+        "runs of words does. `both`: either.",
+        choices=("paper", "ngram", "both"),
+    )
+    solutions: bool = setting(True, "Look for solutions.")
+    tests: bool = setting(True, "Look for tests (section 6: no).")
+    min_length: int = setting(
+        30,
+        "Leave out texts that are shorter, in bytes without white space "
+        "(section 6: no limit; its four generic solutions are left out here too). What was found by accident in 14,584 "
+        "files of real packages had 25 and fewer.",
+        least=0,
+    )
+    ngram: int = setting(10, "Words in a run; a text of 3 words or more that has fewer is one run.", least=3, most=64)
+    ngram_share: float = setting(0.5, "Least share of a text's runs of words.", least=0.01, most=1)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MalwareSettings:
+    """Where a running clamd is, and when its signatures count (section 6)."""
+
+    clamd: str = setting("", "The socket clamd listens at: a path, or `host:port` (empty: no scan for malware).")
+    probe: str = setting(
+        "",
+        "A file that clamd must name infected before anything else counts as clean (empty: the EICAR test text). "
+        "Relative to the recipe.",
+    )
+    max_age_days: float = setting(
+        7.0, "Greatest age of the signature database (0: any, also one of your own without a date).", least=0
+    )
+    max_bytes: int = setting(
+        10 * 1024 * 1024,
+        "Largest content. clamd's MaxFileSize, MaxScanSize and StreamMaxLength must not be below it; it is tried out.",
+        least=1,
+    )
+    depth: int = setting(256, "Contents that are on their way to clamd at once.", least=1, most=512, resource=True)
+    timeout: float = setting(
+        120.0, "Seconds without a sign of clamd after which it counts as dead.", least=1, resource=True
+    )
