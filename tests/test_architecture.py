@@ -21,7 +21,8 @@ LAYERS: list[set[str]] = [
     {"table", "ledger"},
     {"recipe", "settings_reader", "engines", "job", "workspace"},
     {"sources", "curate"},
-    {"shard", "origins", "licences", "collect", "annotate", "decide", "near", "release", "summary", "builder", "benchmarks"},
+    {"shard", "origins", "licences", "benchmarks", "collect", "annotate", "decide", "near", "release", "summary"}
+    | {"builder"},
     {"govern"},
     {"pipeline"},
     {"build"},
