@@ -113,6 +113,7 @@ def test_key_of_a_named_provider():
         'api_key = "my-service-token-v2-primary"',
         'api_key = os.environ["API_KEY_2_FOR_PRODUCTION"]',
         'token = "handleUserLogin2Factor"',
+        '"AWS::IAM::AccessKey": "62d91b17309e76c8"',
         'secret = "{{ vault.secret_key_base_64 }}"',
         'apiKey: "0123456789abcdef0123456789abcdef"',
         f"token: {HEX32}  # sha256 of the archive",

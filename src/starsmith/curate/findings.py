@@ -5,6 +5,7 @@ neither the value nor a digest of it: short values could be guessed back from a 
 of `secrets` and `personal_data`, what is done about it that of `redact`.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
@@ -119,9 +120,11 @@ def _best(group: list[Span]) -> list[Span]:
         return group
     chosen: list[Span] = []
     for span in sorted(group, key=lambda span: (rank(span.kind), span.start, -span.end)):
-        if all(span.end <= other.start or other.end <= span.start for other in chosen):
-            chosen.append(span)
-    return sorted(chosen, key=lambda span: span.start)
+        place = bisect_left(chosen, span.start, key=lambda other: other.start)
+        free_before = place == 0 or chosen[place - 1].end <= span.start
+        if free_before and (place == len(chosen) or span.end <= chosen[place].start):
+            chosen.insert(place, span)
+    return chosen
 
 
 def _column(values: Sequence[int]) -> Indices:

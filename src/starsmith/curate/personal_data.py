@@ -92,7 +92,8 @@ _DECIMALS: Final = re.compile(r"[-. ,][0-9]*\.[0-9]+")
 """What stands around four numbers in the path of a drawing: more numbers."""
 _NUMBERED: Final = re.compile(r"\b[A-Z][A-Za-z]+ \(?$")
 _MOST_OF_VERSION: Final = 30
-"""After the name of something, numbers of which the first two are below this are its version, not its address."""
+"""After the name of something, numbers of which the first two are below this are its version, not its address; with
+two digits that stand alone (``8.2.4.45``) nothing need stand before."""
 _PRODUCT: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]*/$")
 
 _EXAMPLE_DOMAIN: Final = re.compile(
@@ -204,8 +205,9 @@ def _is_address(view: memoryview, first: int, end: int, start: int, stop: int) -
         return False
     if any(word in line for word in _ABOUT_ADDRESSES) or ("ip" in line and _IP.search(line)):
         return True
-    if before.endswith("@") or _NUMBERED.search(before[-40:]):
-        return max(map(int, bytes(view[start:stop]).split(b".")[:2])) >= _MOST_OF_VERSION
+    highest = max(map(int, bytes(view[start:stop]).split(b".")[:2]))
+    if highest < _MOST_OF_VERSION and (highest < 10 or before.endswith("@") or _NUMBERED.search(before[-40:])):
+        return False
     if _PRODUCT.search(before[-40:]) and "//" not in before[-40:]:
         return False
     return not _follows_version_words(before.lower())

@@ -8,6 +8,7 @@ a row's findings depend on no other row. What is a secret is decided in `secrets
 
 import hashlib
 import re
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -109,57 +110,69 @@ def _look_again(
     rows: Sequence[int],
 ) -> list[int]:
     """Scan rows as they will be after redaction, add what is new to `by_row`, and return the rows that had any."""
-    edits = [_edits(texts[row].as_py(), sorted(by_row[row], key=lambda span: span.start)) for row in rows]
-    redacted = pa.array([b"".join(edit) for edit in edits], pa.large_binary())
-    changed: set[int] = set()
-    for span in _scan_once(redacted, settings, name_finder).spans():
-        if span.kind == USER_NAME:
-            continue
-        row = rows[span.row]
-        by_row[row] = _with_new(by_row[row], _original(span, row, edits[span.row], by_row[row]))
-        changed.add(row)
-    return sorted(changed)
+    previews = [_preview(texts[row].as_py(), by_row[row]) for row in rows]
+    new: dict[int, list[Span]] = {}
+    for span in _scan_once(pa.array([p.text for p in previews], pa.large_binary()), settings, name_finder).spans():
+        if span.kind != USER_NAME:
+            row = rows[span.row]
+            new.setdefault(row, []).append(_original(span, row, previews[span.row], by_row[row]))
+    for row, spans in new.items():
+        by_row[row] = _merged([*by_row[row], *spans])
+    return sorted(new)
 
 
-def _edits(text: bytes, spans: Sequence[Span]) -> list[bytes]:
-    """Return the pieces of the redacted text: kept, replaced, kept, replaced, …, kept.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Preview:
+    """A text as it will be after redaction; `starts` and `ends` of each replacement in it."""
+
+    text: bytes
+    starts: list[int]
+    ends: list[int]
+
+
+def _preview(text: bytes, spans: Sequence[Span]) -> _Preview:
+    """Return the text with `spans`, which are in order, replaced.
 
     Every address is replaced by the shortest of its pool: limits on lengths let pass no less in a shorter text.
     """
-    pieces, position = [], 0
+    pieces: list[bytes] = []
+    starts: list[int] = []
+    ends: list[int] = []
+    position = length = 0
     for span in spans:
         new = _SHORTEST.get(span.kind) or replacement(span.kind, text[span.start : span.end], b"")
         pieces += [text[position : span.start], new]
-        position = span.end
-    return [*pieces, text[position:]]
+        starts.append(length + span.start - position)
+        ends.append(starts[-1] + len(new))
+        position, length = span.end, ends[-1]
+    return _Preview(text=b"".join([*pieces, text[position:]]), starts=starts, ends=ends)
 
 
-def _original(span: Span, row: int, pieces: Sequence[bytes], spans: Sequence[Span]) -> Span:
-    """Return a span of the redacted text as one of the original text; what it has of a replacement counts whole."""
-    replaced = sorted(spans, key=lambda span: span.start)
-    start = end = -1
-    place = original = 0
-    for number, piece in enumerate(pieces):
-        is_kept = number % 2 == 0
-        length = len(piece) if is_kept else replaced[number // 2].end - replaced[number // 2].start
-        if start < 0 and span.start < place + len(piece):
-            start = original + (span.start - place if is_kept else 0)
-        if end < 0 and span.end <= place + len(piece):
-            end = original + (span.end - place if is_kept else length)
-        place, original = place + len(piece), original + length
+def _original(span: Span, row: int, preview: _Preview, replaced: Sequence[Span]) -> Span:
+    """Return a span of the preview as one of the original text; what it has of a replacement counts whole."""
+    before = bisect_right(preview.ends, span.start) - 1
+    start = span.start
+    if before + 1 < len(replaced) and preview.starts[before + 1] <= span.start:
+        start = replaced[before + 1].start
+    elif before >= 0:
+        start = replaced[before].end + span.start - preview.ends[before]
+    last = bisect_left(preview.starts, span.end) - 1
+    end = span.end
+    if last >= 0:
+        end = replaced[last].end + max(0, span.end - preview.ends[last])
     return Span(row, span.kind, start, end)
 
 
-def _with_new(spans: Sequence[Span], new: Span) -> list[Span]:
-    """Return the spans with a new one, which takes up those it overlaps."""
-    covered = [span for span in spans if span.start < new.end and new.start < span.end] + [new]
-    whole = Span(
-        new.row,
-        min((span.kind for span in covered), key=rank),
-        min(span.start for span in covered),
-        max(span.end for span in covered),
-    )
-    return [span for span in spans if span not in covered] + [whole]
+def _merged(spans: Sequence[Span]) -> list[Span]:
+    """Return the spans in order; those that overlap become one, of the kind that takes precedence."""
+    merged: list[Span] = []
+    for span in sorted(spans, key=lambda span: span.start):
+        if merged and span.start < merged[-1].end:
+            last = merged.pop()
+            kind = min(last.kind, span.kind, key=rank)
+            span = Span(span.row, kind, last.start, max(last.end, span.end))
+        merged.append(span)
+    return merged
 
 
 def replacement(kind: str, value: bytes, content_id: bytes) -> bytes:

@@ -204,6 +204,9 @@ def _kind_of(assignment: Assignment, what: str) -> str:
     """Return the kind of secret an assignment holds, or nothing."""
     if len(assignment.value) < 4 or (assignment.operator == "," and not assignment.before.endswith(_OPENED)):
         return ""
+    if assignment.before.endswith("::"):
+        # The name of a type, as in "AWS::IAM::AccessKey": "62d91b17309e76c8".
+        return ""
     if what == "password":
         return PASSWORD if _is_password(assignment) else ""
     provider = _provider_of(assignment)
