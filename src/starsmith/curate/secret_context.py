@@ -38,7 +38,7 @@ _KEY_QUALIFIERS: Final = frozenset(
 )
 _NOT_SECRET_BEFORE_TOKEN: Final = frozenset(
     "next page continuation pad eos bos unk mask cls sep sync cancellation cancel csrf xsrf last first end start stop "
-    "special public image start_of end_of prev previous antiforgery sub lex resume design".split()
+    "special public image prev previous antiforgery sub lex resume design starting change unit".split()
 )
 _TRAILING: Final = frozenset(
     "prod production dev development staging stage test testing live old new value val string str text plain default "
