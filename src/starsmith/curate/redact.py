@@ -179,7 +179,7 @@ def replacement(kind: str, value: bytes, content_id: bytes) -> bytes:
     r"""Return what stands in the place of `value` in the text of that content.
 
     >>> replacement("private_key", b"-----BEGIN\nMIIE\n-----END", b"")
-    b'<KEY>\n\n'
+    b'<KEY>\n\n<KEY>'
     """
     if kind in (IPV4, IPV6):
         pool = IPV4_POOL if kind == IPV4 else IPV6_POOL
