@@ -189,6 +189,9 @@ def _print_json(value: object) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    # Arrow's own pools keep what they are done with (after the queries of a 2 GB corpus 290 MB instead of 120) at no
+    # gain in speed. Arrow reads this when it is first imported, in every process of a build.
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     try:
         parsed = parser().parse_args(given)
         parsed.run(parsed)

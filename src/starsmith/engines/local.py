@@ -29,8 +29,9 @@ ATTEMPTS = 3
 STALL_SECONDS = 900.0
 """Silence after which a worker is killed. The slowest batch measured takes under 10 s; a busy machine is slower."""
 
-SQL_MEMORY = "1GB"
-"""DuckDB spills beyond this. 2 workers at about 400 MB each leave it room under 2 GB."""
+SQL_MEMORY = "512MB"
+"""DuckDB spills beyond this, and takes up to 400 MB more for what goes in and out. 2 workers that wait, at 350 MB each,
+leave it room under 2 GB. On 270,000 documents the queries take no more processor time than with twice as much."""
 
 
 def _serve(pipe: Connection) -> None:
@@ -45,6 +46,8 @@ def _serve(pipe: Connection) -> None:
             pipe.send(("refused", str(error)))
         except Exception:  # noqa: BLE001 (every bug in a task must reach the driver, whatever its type)
             pipe.send(("failed", traceback.format_exc()))
+        # A worker that waits stands beside DuckDB: what Arrow keeps for the next item is better given back.
+        pa.default_memory_pool().release_unused()
 
 
 def _next(pipe: Connection) -> Any:
@@ -106,6 +109,7 @@ class LocalEngine:
         self, function: Task[Any, Any], items: Sequence[Any], *, label: str, progress: Callable[[int], None]
     ) -> Iterator[Any]:
         waiting = deque((item, 0) for item in items)
+        self._disconnect()
         try:
             while waiting or any(worker.busy for worker in self._pool):
                 self._fill(function, waiting, wanted=min(self.workers, len(waiting)))
@@ -196,12 +200,17 @@ class LocalEngine:
             self._connection.execute("SET preserve_insertion_order = false")
         return self._connection
 
+    def _disconnect(self) -> None:
+        """Let go of what DuckDB keeps in memory between queries."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
     def close(self) -> None:
         for worker in self._pool:
             worker.stop()
         self._pool = []
-        if self._connection is not None:
-            self._connection.close()
+        self._disconnect()
 
 
 def _write(store: Store, query: Query, reader: pa.RecordBatchReader) -> Iterator[Part]:
