@@ -178,6 +178,6 @@ class Store:
 
 
 def to_json(value: object) -> bytes:
-    """Return readable JSON with sorted keys: equal values give equal bytes. Paths that are not UTF-8 come back whole."""
+    """Return readable JSON with sorted keys: equal values give equal bytes. Paths not in UTF-8 come back whole."""
     text = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
     return text.encode("utf-8", "surrogatepass")
