@@ -6,7 +6,6 @@ Where a repository tries to have a program run, git itself is first seen to run 
 import hashlib
 import os
 import random
-import resource
 import tracemalloc
 
 import pytest
@@ -456,7 +455,6 @@ def test_a_fault_of_this_machine_is_not_blamed_on_the_repository(workshop, canar
         describe(folder)
 
 
-@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="A process can be bounded from outside on Linux only.")
 def test_what_would_fill_the_memory_of_git_is_one_documents_error(workshop, canary, read, monkeypatch):
     folder = workshop.repository("r", {"a": b"1\n", "big": random.Random(4).randbytes(30_000_000), "c": b"3\n"})
     workshop.git("repack", "-a", "-d", "--quiet", cwd=folder)

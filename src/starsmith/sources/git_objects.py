@@ -12,7 +12,6 @@ import functools
 import hashlib
 import os
 import re
-import resource
 import shutil
 import subprocess
 import tempfile
@@ -182,7 +181,7 @@ class ObjectStore:
     @contextmanager
     def _git(self, *arguments: str, stdin: IO[bytes] | int = subprocess.DEVNULL) -> Iterator[subprocess.Popen[bytes]]:
         process = subprocess.Popen(
-            [_git_program(), "--git-dir=.", *arguments],
+            [*_within_memory(), _git_program(), "--git-dir=.", *arguments],
             cwd=self._folder,
             env=_environment(self._folder),
             stdin=stdin,
@@ -190,7 +189,6 @@ class ObjectStore:
             stderr=subprocess.DEVNULL,
             bufsize=_PIECE_BYTES,
         )
-        _limit_memory(process.pid)
         try:
             yield process
         finally:
@@ -256,13 +254,12 @@ def _environment(folder: Path) -> dict[str, str]:
     }
 
 
-def _limit_memory(pid: int) -> None:
-    """Bound what git may allocate, on Linux; elsewhere a process cannot bound another."""
-    if not hasattr(resource, "prlimit"):
-        return
-    # Git may have ended already, and a user's own limit that is lower stays.
-    with suppress(ProcessLookupError, PermissionError, ValueError):
-        resource.prlimit(pid, resource.RLIMIT_DATA, (_MOST_GIT_MEMORY, _MOST_GIT_MEMORY))
+def _within_memory() -> list[str]:
+    """Return the beginning of a command line that bounds what the rest of it may allocate, from its first moment on.
+
+    A shell does it, since a bound set from outside comes too late on a busy machine. A lower one of the user's stays.
+    """
+    return ["/bin/sh", "-c", 'ulimit -d "$0" 2>/dev/null; exec "$@"', str(_MOST_GIT_MEMORY // 1024)]
 
 
 def _quoted(path: str) -> bytes:
