@@ -35,10 +35,8 @@ def alphabet(copy: int) -> bytes:
         return bytes(range(256))
     shuffle = random.Random(copy)
     vowels, consonants = (shuffle.sample(letters, len(letters)) for letters in (VOWELS, CONSONANTS))
-    small = "".join(vowels + consonants)
-    return bytes.maketrans(
-        (VOWELS + CONSONANTS + (VOWELS + CONSONANTS).upper()).encode(), (small + small.upper()).encode()
-    )
+    letters, others = VOWELS + CONSONANTS, "".join(vowels + consonants)
+    return bytes.maketrans((letters + letters.upper()).encode(), (others + others.upper()).encode())
 
 
 def copied(path: str, content: bytes, copy: int, table: bytes) -> bytes:
@@ -109,9 +107,9 @@ def measure(corpus: Path, scratch: Path, gigabytes: float, cores: frozenset[int]
     decided = build(changed, workspace, cores, until="decide")
     shutil.rmtree(workspace)
     print(
-        f"| {gigabytes:.2f} | {stages[0]['documents_in']:,} | {stages[-1]['kept']:,} "
-        f"| {first.largest:.0f} | {first.tree:.0f} "
-        f"| {first.cpu:.0f} | {first.wall:.0f} | {again.cpu:.1f} ({100 * again.cpu / first.cpu:.1f} %) "
+        f"| {gigabytes:.2f} | {stages[0]['documents_in']:,} | {stages[-1]['kept']:,} | {first.largest:.0f} "
+        f"| {first.tree:.0f} | {first.cpu:.0f} | {first.wall:.0f} "
+        f"| {again.cpu:.1f} ({100 * again.cpu / first.cpu:.1f} %) "
         f"| {decided.cpu:.1f} ({100 * decided.cpu / first.cpu:.1f} %) |",
         flush=True,
     )

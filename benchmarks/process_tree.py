@@ -1,9 +1,9 @@
 """What a command uses: processor time, time on the wall, and memory of all the processes it starts.
 
-Processor time is what the system charges to the command and every descendant it waited for. Memory is sampled: the
-largest resident size that one process had, and the largest sum over all of them at one moment. The sum counts pages
-that processes share (libraries, mapped files) once for each, so it is an upper bound. The programs beside this one
-use it; only the standard library is imported.
+Processor time is what the system charges to the command and every descendant it waited for; of descendants that nobody
+waits for, what they had used when last looked at. Memory is sampled: the largest resident size that one process had,
+and the largest sum over all of them at one moment. The sum counts pages that processes share (libraries, mapped files)
+once for each, so it is an upper bound. The programs beside this one use it; only the standard library is imported.
 """
 
 import os
@@ -15,6 +15,7 @@ from pathlib import Path
 
 SAMPLE_SECONDS = 0.1
 _PAGE_MB = os.sysconf("SC_PAGE_SIZE") / 1e6
+_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,21 +53,25 @@ def run(command: Sequence[str], *, cores: frozenset[int], environment: dict[str,
     if process.returncode:
         raise RuntimeError(f"{' '.join(command)} failed with {process.returncode}:\n{errors[0][-3000:]}")
     largest = max(watch.largest, usage.ru_maxrss * 1024 / 1e6)
-    return Usage(cpu=usage.ru_utime + usage.ru_stime, wall=wall, largest=largest, tree=watch.tree, output=output)
+    cpu = max(usage.ru_utime + usage.ru_stime, sum(watch.cpu.values()))
+    return Usage(cpu=cpu, wall=wall, largest=largest, tree=watch.tree, output=output)
 
 
 class _Watch:
-    """Samples the memory of a process and its descendants until told to stop."""
+    """Samples the memory and processor time of a process and its descendants until told to stop."""
 
     def __init__(self, root: int) -> None:
         self.root, self.largest, self.tree = root, 0.0, 0.0
+        self.cpu: dict[int, float] = {}
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._sample, daemon=True)
         self._thread.start()
 
     def _sample(self) -> None:
         while not self._stopped.wait(SAMPLE_SECONDS):
-            sizes = [_resident(process) for process in _descendants(self.root)]
+            processes = list(_descendants(self.root))
+            self.cpu |= {process: used for process in processes if (used := _processor_time(process))}
+            sizes = [_resident(process) for process in processes]
             self.largest = max(self.largest, *sizes)
             self.tree = max(self.tree, sum(sizes))
 
@@ -91,3 +96,12 @@ def _resident(process: int) -> float:
         return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * _PAGE_MB
     except OSError:
         return 0.0
+
+
+def _processor_time(process: int) -> float:
+    """Return the seconds that a process itself has used, without its children."""
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / _TICKS

@@ -1,9 +1,9 @@
 """The whole build, git → release, beside the least that any builder must do and beside two peers.
 
-    python benchmarks/whole_build.py FOLDER --scratch FOLDER [--cores 0,1]
-        [--peer datatrove=PYTHON] [--peer data-juicer=PYTHON]
+    python benchmarks/whole_build.py FOLDER --scratch FOLDER [--cores 0,1] [--peer NAME=PYTHON ...]
 
-FOLDER holds git repositories. Measured in turn, each in processes of its own on the same cores:
+FOLDER holds git repositories; NAME is `datatrove` or `data-juicer`, PYTHON an interpreter in which it is installed.
+Measured in turn, each in processes of its own on the same cores:
 
 - the floor: `git ls-tree` and `git cat-file --batch` of every blob at HEAD, written to Parquet with zstd level 3;
 - `starsmith build` of the default recipe into a new workspace, and the same without the times of last commits,
@@ -23,7 +23,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 from process_tree import Usage, run
@@ -215,15 +214,8 @@ class Bench:
         return run(command, cores=self.cores, environment=environment)
 
     def build(self, recipe: Path, workspace: str, *, until: str = "release") -> tuple[Usage, dict]:
-        command = [
-            sys.executable,
-            "-m",
-            "starsmith",
-            "build",
-            str(recipe),
-            "--workspace",
-            str(self.scratch / workspace),
-        ]
+        command = [sys.executable, "-m", "starsmith", "build", str(recipe)]
+        command += ["--workspace", str(self.scratch / workspace)]
         used = run([*command, "--until", until, "--workers", str(len(self.cores)), "--json"], cores=self.cores)
         return used, json.loads(used.output)
 
@@ -248,10 +240,7 @@ def compare(options: argparse.Namespace) -> None:
     bench = Bench(options)
     repositories = found(options.folder)
     clear(bench.scratch)
-    smallest = min(
-        repositories, key=lambda path: sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-    )
-    bench.build(bench.recipe("warm", [smallest]), "warm")
+    bench.build(bench.recipe("warm", [min(repositories, key=size_of)]), "warm")
     floor = floor_of(bench, options.folder)
     print(f"{len(repositories)} repositories, {bench.megabytes:.0f} MB in blobs; cores {options.cores}\n")
     print("| what | CPU s | wall s | MB per CPU s | largest process, MB | all processes, MB | |")
@@ -265,6 +254,10 @@ def compare(options: argparse.Namespace) -> None:
     again(bench, plain, repositories, first)
     stages(result)
     peers(bench, options.peer, bench.megabytes / first.cpu)
+
+
+def size_of(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
 def clear(scratch: Path) -> None:
@@ -297,29 +290,21 @@ def again(bench: Bench, plain: Path, repositories: list[Path], first: Usage) -> 
         bench.recipe("decided", repositories, more="[filters]\nmin_alpha = 0.3"), "workspace", until="decide"
     )
     bench.row("another threshold, decisions only", decided, share(decided, " (goal 5 %)"))
-    released, result = bench.build(
-        bench.recipe("changed", repositories, more="[filters]\nmin_alpha = 0.35"), "workspace"
-    )
-    stage = result["stages"][-1]
-    bench.row(
-        "another threshold, to the release",
-        released,
-        share(released, f"; {stage['ran']} of {stage['items']} shards written"),
-    )
-    changed = repositories[len(repositories) // 2]
-    rest = [path for path in repositories if path != changed]
+    changed = bench.recipe("changed", repositories, more="[filters]\nmin_alpha = 0.35")
+    released, result = bench.build(changed, "workspace")
+    written = "; {ran} of {items} pieces of the release written".format(**result["stages"][-1])
+    bench.row("another threshold, to the release", released, share(released, written))
+    new = repositories[len(repositories) // 2]
+    rest = [path for path in repositories if path != new]
     bench.build(bench.recipe("rest", rest), "workspace")
-    subprocess.run(
-        [sys.executable, "-m", "starsmith", "gc", str(bench.scratch / "workspace")],
-        check=True,
-        stdout=subprocess.DEVNULL,
-    )
+    run([sys.executable, "-m", "starsmith", "gc", str(bench.scratch / "workspace")], cores=bench.cores)
     added, result = bench.build(plain, "workspace")
-    collected, annotated = (
-        {stage["name"]: stage for stage in result["stages"]}[name] for name in ("collect", "annotate")
+    ran = "".join(
+        "; {name}: {ran} of {items}, {seconds:.1f} s".format(**stage)
+        for stage in result["stages"]
+        if stage["name"] in ("collect", "annotate", "release")
     )
-    ran = f"{collected['ran']} of {collected['items']} collected, {annotated['ran']} of {annotated['items']} annotated"
-    bench.row(f"a repository added ({changed.name})", added, share(added, f"; {ran}"))
+    bench.row(f"a repository added ({new.name})", added, share(added, ran))
 
 
 def stages(result: dict) -> None:
@@ -334,9 +319,8 @@ def peers(bench: Bench, given: list[str], own: float) -> None:
     interpreters = dict(item.split("=", 1) for item in given)
     texts = bench.scratch / "texts"
     if interpreters:
-        bench.megabytes = (
-            json.loads(bench.role("json-lines", bench.scratch / "floor.parquet", texts).output)["bytes"] / 1e6
-        )
+        written = bench.role("json-lines", bench.scratch / "floor.parquet", texts)
+        bench.megabytes = json.loads(written.output)["bytes"] / 1e6
         print(f"\n{bench.megabytes:.0f} MB of texts for the peers\n")
     for name, goal in PEERS.items():
         if name not in interpreters:
@@ -344,15 +328,12 @@ def peers(bench: Bench, given: list[str], own: float) -> None:
             continue
         target = bench.scratch / name
         target.mkdir()
-        started = time.strftime("%H:%M")
         try:
             used = bench.role(name, texts, target, python=interpreters[name])
         except RuntimeError as error:
             print(f"{name}: {error}", file=sys.stderr)
             continue
-        bench.row(
-            name, used, f"Starsmith is {own * used.cpu / bench.megabytes:.1f}× as fast (goal {goal}×); from {started}"
-        )
+        bench.row(name, used, f"Starsmith is {own * used.cpu / bench.megabytes:.1f}× as fast (goal {goal}×)")
 
 
 def main() -> None:
