@@ -35,8 +35,8 @@ SQL_MEMORY = "512MB"
 leave it room under 2 GB. On 270,000 documents the queries take no more processor time than with twice as much."""
 
 GARBAGE_THRESHOLD = 50_000
-"""New objects after which a worker looks for cycles. Millions of rows pass through it and hardly any is in a cycle: with
-Python's 700 the search took 5 % of the processor time of annotate."""
+"""New objects after which a worker looks for cycles. Millions of rows pass through it and hardly any is in a cycle:
+with Python's 700 the search took 5 % of the processor time of annotate."""
 
 
 def _serve(pipe: Connection) -> None:
