@@ -12,64 +12,36 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from starsmith.curate import exact_duplicates, filters
-from starsmith.document import ID_BYTES
+from starsmith.document import ANNOTATIONS, DOCUMENTS, ID_BYTES, ORIGINS, TEXTS
 from starsmith.engines import Query
 from starsmith.ledger import DROPS
 from starsmith.recipe import Recipe
 
 VERSION = 1
 _ID = pa.binary(ID_BYTES)
-_TIME = pa.timestamp("us", tz="UTC")
-
-FACTS = pa.schema(
-    [
-        pa.field("document_id", _ID, nullable=False),
-        pa.field("shard", pa.string(), nullable=False),
-        pa.field("origin_id", _ID, nullable=False),
-        pa.field("url", pa.string(), nullable=False),
-        pa.field("path", pa.string(), nullable=False),
-        pa.field("file_name", pa.string(), nullable=False),
-        pa.field("extension", pa.string(), nullable=False),
-        pa.field("content_id", _ID),
-        pa.field("length", pa.int64(), nullable=False),
-        pa.field("committed_at", _TIME),
-        pa.field("reason", pa.string()),
-        pa.field("detail", pa.string()),
-        pa.field("language", pa.string()),
-        pa.field("is_generated", pa.bool_()),
-        pa.field("num_lines", pa.int64()),
-        pa.field("avg_line_length", pa.float64()),
-        pa.field("max_line_length", pa.int64()),
-        pa.field("alpha_fraction", pa.float64()),
-        pa.field("alphanum_fraction", pa.float64()),
-        pa.field("base64_longest", pa.int64()),
-        pa.field("base64_fraction", pa.float64()),
-        pa.field("hex_longest", pa.int64()),
-        pa.field("hex_fraction", pa.float64()),
-        pa.field("unicode_longest", pa.int64()),
-        pa.field("unicode_fraction", pa.float64()),
-        pa.field("generated_phrase", pa.string()),
-        pa.field("visible_chars", pa.int64()),
-        pa.field("visible_fraction", pa.float64()),
-        pa.field("num_shingles", pa.int64()),
-        pa.field("shingle_row", pa.int64()),
-        pa.field("license_type", pa.string(), nullable=False),
-        pa.field("license_expression", pa.string()),
-        pa.field("license_method", pa.string(), nullable=False),
-        pa.field("gha_license_id", pa.string()),
-        pa.field("star_events_count", pa.int64()),
-        pa.field("fork_events_count", pa.int64()),
-        pa.field("revision_date", _TIME),
-        pa.field("visit_date", _TIME),
-    ]
-)
-"""What the stages decide by, one row per document. `reason` is set where there is no text to judge."""
 
 _FROM_TEXTS = (
     "num_lines avg_line_length max_line_length alpha_fraction alphanum_fraction base64_longest base64_fraction "
     "hex_longest hex_fraction unicode_longest unicode_fraction generated_phrase visible_chars visible_fraction "
     "num_shingles shingle_row"
 ).split()
+
+FACTS = pa.schema(
+    [
+        *(DOCUMENTS.field(name) for name in ("document_id", "shard", "origin_id")),
+        ORIGINS.field("url"),
+        *(DOCUMENTS.field(name) for name in ("path", "file_name", "extension", "content_id", "length", "committed_at")),
+        *(DOCUMENTS.field(name) for name in ("reason", "detail")),
+        *(ANNOTATIONS.field(name) for name in ("language", "is_generated")),
+        *(TEXTS.field(name) for name in _FROM_TEXTS),
+        pa.field("license_type", pa.string(), nullable=False),
+        pa.field("license_expression", pa.string()),
+        pa.field("license_method", pa.string(), nullable=False),
+        *(ORIGINS.field(name) for name in ("gha_license_id", "star_events_count", "fork_events_count")),
+        *(ORIGINS.field(name) for name in ("revision_date", "visit_date")),
+    ]
+)
+"""What the stages decide by, one row per document. `reason` is set where there is no text to judge."""
 
 FACTS_QUERY = f"""
 SELECT documents.document_id, documents.shard, documents.origin_id, origins.url, documents.path,

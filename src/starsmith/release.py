@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from starsmith.curate import encoding
 from starsmith.curate.licence_expression import ids
-from starsmith.document import ID_BYTES, swhid
+from starsmith.document import ANNOTATIONS, DOCUMENTS, ID_BYTES, ORIGINS, TEXTS, swhid
 from starsmith.engines import Query
 from starsmith.job import Outcome, Progress
 from starsmith.storage import Store
@@ -33,44 +33,23 @@ _OPEN_ROW_GROUPS = 4
 _ID = pa.binary(ID_BYTES)
 _TIME = pa.timestamp("us", tz="UTC")
 
+_FROM_ORIGINS = (
+    "owner name url source repo_name snapshot_id revision_id directory_id branch_name visit_date revision_date "
+    "committer_date github_id star_events_count fork_events_count gha_license_id gha_event_created_at gha_created_at "
+    "gha_updated_at gha_pushed_at gha_language"
+).split()
+_FROM_TEXTS = ("num_lines", "avg_line_length", "max_line_length", "alpha_fraction", "alphanum_fraction")
+
 RELEASED = pa.schema(
     [
-        pa.field("shard", pa.string(), nullable=False),
-        pa.field("owner", pa.string(), nullable=False),
-        pa.field("name", pa.string(), nullable=False),
-        pa.field("url", pa.string(), nullable=False),
-        pa.field("path", pa.string(), nullable=False),
-        pa.field("document_id", _ID, nullable=False),
-        pa.field("content_id", _ID, nullable=False),
-        pa.field("source", pa.string(), nullable=False),
-        pa.field("repo_name", pa.string(), nullable=False),
-        pa.field("snapshot_id", _ID),
-        pa.field("revision_id", _ID),
-        pa.field("directory_id", _ID),
-        pa.field("branch_name", pa.string()),
-        pa.field("visit_date", _TIME),
-        pa.field("revision_date", _TIME),
-        pa.field("committer_date", _TIME),
-        pa.field("github_id", pa.int64()),
-        pa.field("star_events_count", pa.int64()),
-        pa.field("fork_events_count", pa.int64()),
-        pa.field("gha_license_id", pa.string()),
-        pa.field("gha_event_created_at", _TIME),
-        pa.field("gha_created_at", _TIME),
-        pa.field("gha_updated_at", _TIME),
-        pa.field("gha_pushed_at", _TIME),
-        pa.field("gha_language", pa.string()),
-        pa.field("extension", pa.string(), nullable=False),
-        pa.field("length", pa.int64(), nullable=False),
-        pa.field("committed_at", _TIME),
-        pa.field("language", pa.string()),
-        pa.field("is_vendor", pa.bool_()),
-        pa.field("is_generated", pa.bool_()),
-        pa.field("num_lines", pa.int64()),
-        pa.field("avg_line_length", pa.float64()),
-        pa.field("max_line_length", pa.int64()),
-        pa.field("alpha_fraction", pa.float64()),
-        pa.field("alphanum_fraction", pa.float64()),
+        DOCUMENTS.field("shard"),
+        *(ORIGINS.field(name) for name in _FROM_ORIGINS[:3]),
+        *(DOCUMENTS.field(name) for name in ("path", "document_id")),
+        ANNOTATIONS.field("content_id"),
+        *(ORIGINS.field(name) for name in _FROM_ORIGINS[3:]),
+        *(DOCUMENTS.field(name) for name in ("extension", "length", "committed_at")),
+        *(ANNOTATIONS.field(name) for name in ("language", "is_vendor", "is_generated")),
+        *(TEXTS.field(name) for name in _FROM_TEXTS),
         pa.field("license_type", pa.string(), nullable=False),
         pa.field("license_expression", pa.string()),
         pa.field("license_method", pa.string(), nullable=False),
@@ -81,12 +60,6 @@ RELEASED = pa.schema(
 )
 """Everything a release row says but its content and what is computed from that."""
 
-_FROM_ORIGINS = (
-    "owner name url source repo_name snapshot_id revision_id directory_id branch_name visit_date revision_date "
-    "committer_date github_id star_events_count fork_events_count gha_license_id gha_event_created_at gha_created_at "
-    "gha_updated_at gha_pushed_at gha_language"
-).split()
-
 RELEASED_QUERY = Query(
     name="released",
     text=f"""
@@ -94,7 +67,7 @@ SELECT documents.shard, documents.path, documents.document_id, documents.content
        documents.length, documents.committed_at,
        {", ".join("origins." + name for name in _FROM_ORIGINS)},
        annotations.language, annotations.is_vendor, annotations.is_generated,
-       texts.num_lines, texts.avg_line_length, texts.max_line_length, texts.alpha_fraction, texts.alphanum_fraction,
+       {", ".join("texts." + name for name in _FROM_TEXTS)},
        coalesce(licences.license_type, 'no_license') AS license_type, licences.expression AS license_expression,
        coalesce(licences.method, 'none') AS license_method, licences.evidence_path AS license_evidence,
        conflicts.content_id IS NOT NULL AS license_conflict,
