@@ -32,25 +32,26 @@ FACTS = pa.schema(
         ORIGINS.field("url"),
         *(DOCUMENTS.field(name) for name in ("path", "file_name", "extension", "content_id", "length", "committed_at")),
         *(DOCUMENTS.field(name) for name in ("reason", "detail")),
-        *(ANNOTATIONS.field(name) for name in ("language", "is_generated")),
+        *(ANNOTATIONS.field(name) for name in ("language", "is_vendor", "is_generated")),
         *(TEXTS.field(name) for name in _FROM_TEXTS),
         pa.field("license_type", pa.string(), nullable=False),
         pa.field("license_expression", pa.string()),
         pa.field("license_method", pa.string(), nullable=False),
+        pa.field("license_evidence", pa.string()),
         *(ORIGINS.field(name) for name in ("gha_license_id", "star_events_count", "fork_events_count")),
         *(ORIGINS.field(name) for name in ("revision_date", "visit_date")),
     ]
 )
-"""What the stages decide by, one row per document. `reason` is set where there is no text to judge."""
+"""What the stages decide by and a release says of a document. `reason` is set where there is no text to judge."""
 
 FACTS_QUERY = f"""
 SELECT documents.document_id, documents.shard, documents.origin_id, origins.url, documents.path,
        documents.file_name, documents.extension, documents.content_id, documents.length, documents.committed_at,
        coalesce(documents.reason, texts.reason) AS reason, coalesce(documents.detail, texts.detail) AS detail,
-       annotations.language, annotations.is_generated,
+       annotations.language, annotations.is_vendor, annotations.is_generated,
        {", ".join("texts." + name for name in _FROM_TEXTS)},
        coalesce(licences.license_type, 'no_license') AS license_type, licences.expression AS license_expression,
-       coalesce(licences.method, 'none') AS license_method,
+       coalesce(licences.method, 'none') AS license_method, licences.evidence_path AS license_evidence,
        origins.gha_license_id, origins.star_events_count, origins.fork_events_count,
        origins.revision_date, origins.visit_date
 FROM documents
