@@ -118,6 +118,10 @@ class Builder:
         self.tables[query.name] = table
         return table
 
+    def query(self, query: Query) -> Table:
+        """Run a query over the tables of this build that it reads."""
+        return self.sql(query, **{name: self.tables[name] for name in query.reads})
+
     def put(self, name: str, schema: pa.Schema, rows: pa.Table) -> Table:
         """Publish a small table that the driver itself has made, once. It counts as no piece of work."""
         key = fingerprint([name, schema.to_string(), _digest(rows), pa.__version__])

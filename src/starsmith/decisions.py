@@ -1,0 +1,115 @@
+"""Decisions: the stages of a profile in their order, and the ledger that holds every verdict.
+
+Which stage follows which belongs to the profile; what a stage asks stands in `decide`, `near` and `curate`. No content
+is read here.
+"""
+
+import pyarrow as pa
+
+from starsmith import decide as stages
+from starsmith import licences, near, summary
+from starsmith.builder import Builder
+from starsmith.curate import exact_duplicates
+from starsmith.curate.language_data import EXCLUDED_PAIRS
+from starsmith.engines import Query
+from starsmith.fingerprint import fingerprint
+from starsmith.job import Work
+from starsmith.ledger import COUNTS, COUNTS_QUERY, DROPS, LEDGER, LEDGER_QUERY, check_sums
+from starsmith.recipe import Recipe
+from starsmith.table import Table, union
+
+
+def decide(builder: Builder, recipe: Recipe) -> None:
+    """Give every document of a build one verdict."""
+    builder.begin("licences")
+    licences.resolve(builder, recipe)
+    facts = builder.query(Query(name="facts", text=stages.FACTS_QUERY, schema=stages.FACTS, key=["document_id"]))
+    builder.query(
+        Query(
+            name="conflicts",
+            text=exact_duplicates.conflict_query(recipe.exact_duplicates),
+            schema=stages.CONFLICTS,
+            key=["content_id"],
+        )
+    )
+    builder.end(documents_in=facts.rows)
+    dropped: list[Table] = []
+    for stage in recipe.order:
+        builder.begin(stage)
+        alive = facts.rows - sum(table.rows for table in dropped)
+        drops = _drops(builder, recipe, stage, union("dropped", dropped) if dropped else _no_drops())
+        dropped.append(drops)
+        builder.end(documents_in=alive, dropped=_reasons(builder, drops))
+    _ledger(builder, facts, dropped)
+
+
+def _drops(builder: Builder, recipe: Recipe, stage: str, dropped: Table) -> Table:
+    if stage == "near":
+        return _near_drops(builder, recipe, dropped)
+    compiled = stages.SQL_STAGES[stage]
+    extra: dict[str, Table | pa.Table] = {"dropped": dropped, "facts": builder.tables["facts"]}
+    for name in compiled.needs:
+        extra[name] = _excluded_pairs() if name == "excluded_pairs" else builder.tables[name]
+    return builder.sql(compiled.compiled(recipe), **extra)
+
+
+def _near_drops(builder: Builder, recipe: Recipe, dropped: Table) -> Table:
+    """Near-duplicates among the documents still alive."""
+    tables, settings = builder.tables, recipe.near_duplicates
+    members = builder.sql(near.members_query(settings, stages.ALIVE), facts=tables["facts"], dropped=dropped)
+    shared = builder.sql(near.SHARED_BANDS_QUERY, bands=tables["bands"])
+    buckets = builder.sql(near.BUCKETS_QUERY, near_members=members, shared_bands=shared)
+    key = fingerprint([near.VERSION, pa.__version__, members.digest, buckets.digest])
+    groups = builder.map(
+        "near groups",
+        [(key, near.GroupMembers(members=members, buckets=buckets))],
+        {"group_members": near.MEMBERS, "group_buckets": near.BUCKETS},
+        total=1,
+    )
+    shingles = tables["shingles"]
+    works: list[tuple[str, Work]] = [
+        (
+            fingerprint([near.VERSION, pa.__version__, own.digest, pairs.digest, shingles.digest, settings]),
+            near.DecideGroup(members=own, buckets=pairs, shingles=shingles, settings=settings),
+        )
+        for own, pairs in zip(groups["group_members"].parts, groups["group_buckets"].parts, strict=True)
+    ]
+    decided = builder.map("near duplicates", works, {"near": near.NEAR}, total=groups["group_members"].rows)
+    return builder.sql(near.drops_query(settings), near=decided["near"])
+
+
+def _reasons(builder: Builder, drops: Table) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for item in drops.read(builder.store, ["reason"])["reason"].value_counts().to_pylist():
+        counts[item["values"]] = item["counts"]
+    return dict(sorted(counts.items()))
+
+
+def _ledger(builder: Builder, facts: Table, dropped: list[Table]) -> None:
+    """Put all verdicts together and hold them against what was collected."""
+    builder.begin("ledger")
+    order = ["origin_id", "path", "document_id"]
+    query = Query(name="ledger", text=LEDGER_QUERY, schema=LEDGER, key=order, partition_by="shard")
+    ledger = builder.sql(query, facts=facts, dropped=union("dropped", dropped))
+    counts_query = Query(name="counts", text=COUNTS_QUERY, schema=COUNTS, key=["stage", "verdict"])
+    counts = builder.sql(counts_query, ledger=ledger).read(builder.store)
+    kept = sum(row["documents"] for row in counts.to_pylist() if row["verdict"] == "keep")
+    check_sums(
+        collected=builder.tables["documents"].rows,
+        dropped={table.name: table.rows for table in dropped},
+        ledger=ledger.rows,
+        kept=kept,
+    )
+    for each in summary.ALL:
+        builder.query(each)
+    builder.end(documents_in=ledger.rows)
+
+
+def _no_drops() -> Table:
+    return Table(name="dropped", schema=DROPS, parts=())
+
+
+def _excluded_pairs() -> pa.Table:
+    """Return the pairs of filter 9 as a table that a query can join."""
+    pairs = sorted(EXCLUDED_PAIRS)
+    return pa.table({"language": [pair[0] for pair in pairs], "extension": [pair[1] for pair in pairs]})
