@@ -9,7 +9,7 @@ record is there and whose parts are there is not run again.
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -90,24 +90,35 @@ def write_part(
     shard: str = "",
     compression_level: int = TABLE_COMPRESSION_LEVEL,
 ) -> Part:
-    """Write one part. Row groups depend on the rows alone, not on how they are cut into batches."""
-    bulk = [name for name in schema.names if name in BULK_COLUMNS]
-    rows = 0
+    """Write one part."""
     with store.spool() as file:
-        with pq.ParquetWriter(
-            file,
-            schema,
-            compression="zstd",
-            compression_level=compression_level,
-            use_dictionary=[name for name in schema.names if name not in bulk] or False,
-            write_statistics=[name for name in schema.names if name not in bulk] or False,
-        ) as writer:
-            for group in row_groups(batches, schema, bulk=bulk):
-                writer.write_table(group, row_group_size=max(group.num_rows, 1))
-                rows += group.num_rows
+        rows = write_rows(file, schema, batches, compression_level=compression_level)
         template = f"tables/{table}/{shard + '-' if shard else ''}{{digest}}.parquet"
         name, digest, size = store.publish_digested(file, template)
     return Part(shard=shard, name=name, rows=rows, bytes=size, digest=digest)
+
+
+def write_rows(
+    file: IO[bytes], schema: pa.Schema, batches: Iterable[pa.RecordBatch | pa.Table], *, compression_level: int
+) -> int:
+    """Write a Parquet file; return how many rows it has.
+
+    Its bytes depend on the rows alone, not on how they are cut into batches.
+    """
+    bulk = [name for name in schema.names if name in BULK_COLUMNS]
+    rows = 0
+    with pq.ParquetWriter(
+        file,
+        schema,
+        compression="zstd",
+        compression_level=compression_level,
+        use_dictionary=[name for name in schema.names if name not in bulk] or False,
+        write_statistics=[name for name in schema.names if name not in bulk] or False,
+    ) as writer:
+        for group in row_groups(batches, schema, bulk=bulk):
+            writer.write_table(group, row_group_size=max(group.num_rows, 1))
+            rows += group.num_rows
+    return rows
 
 
 def write_mapped_part(store: Store, table: str, schema: pa.Schema, rows: pa.Table, *, shard: str) -> Part:
