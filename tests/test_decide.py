@@ -7,7 +7,7 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from starsmith import decide, summary
+from starsmith import decide, scan, summary
 from starsmith.curate import exact_duplicates, licence_decision
 from starsmith.curate.language_data import EXCLUDED_PAIRS
 from starsmith.document import ANNOTATIONS, DOCUMENTS, ORIGINS, TEXTS
@@ -64,7 +64,7 @@ def run(query: Query, **tables: pa.Table) -> pa.Table:
 
 
 def decided(rows: list[Row], recipe: Recipe) -> list[tuple[str, str] | None]:
-    """Run every stage but near-duplicates in the recipe's order; return (stage, reason) per row, None where kept."""
+    """Run every stage but scans and near-duplicates in the recipe's order; return (stage, reason) per row, None where kept."""
     names = [{"document_id": ident(n), "content_id": ident(n), "path": f"{n}.py"} for n in range(len(rows))]
     numbered = [GOOD | own | row for own, row in zip(names, rows, strict=True)]
     facts = table(numbered, decide.FACTS)
@@ -75,7 +75,7 @@ def decided(rows: list[Row], recipe: Recipe) -> list[tuple[str, str] | None]:
     given = {"facts": facts, "conflicts": conflicts, "origins": origins, "excluded_pairs": pairs}
     dropped = DROPS.empty_table()
     for name in recipe.order:
-        if name != "near":
+        if name not in ("near", "scan"):
             stage = decide.SQL_STAGES[name]
             needed = {each: given[each] for each in ("facts", *stage.needs)}
             dropped = pa.concat_tables([dropped, run(stage.compiled(recipe), dropped=dropped, **needed)])
@@ -201,5 +201,7 @@ def test_every_query_is_in_the_common_subset(profile: str) -> None:
     texts = [stage.compiled(recipe).text for stage in decide.SQL_STAGES.values()]
     texts += [decide.FACTS_QUERY, LEDGER_QUERY, COUNTS_QUERY, RELEASED_QUERY.text, *(each.text for each in summary.ALL)]
     texts.append(licence_decision.licences_query(recipe.licence))
+    texts += [scan.wanted_query(decide.ALIVE, clusters=each).text for each in (False, True)]
+    texts.append(scan.drops_query(decide.ALIVE).text)
     assert [violations(text) for text in texts] == [[]] * len(texts)
-    assert set(decide.SQL_STAGES) | {"near"} == set(recipe.order)
+    assert set(decide.SQL_STAGES) | {"near", "scan"} == set(recipe.order)

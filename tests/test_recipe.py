@@ -24,7 +24,14 @@ from starsmith.recipe import (
     profile_values,
     template,
 )
-from starsmith.settings import FilterSettings, LicenceSettings, NearDuplicateSettings, SourceSettings
+from starsmith.settings import (
+    BenchmarkSettings,
+    FilterSettings,
+    LicenceSettings,
+    MalwareSettings,
+    NearDuplicateSettings,
+    SourceSettings,
+)
 from starsmith.toml_text import toml_value
 
 BASE = Path("/corpora")
@@ -70,6 +77,11 @@ NEAR = st.builds(
     settings_of(NearDuplicateSettings),
     st.sampled_from([(0, 0), (1, 16), (4, 4), (16, 1)]),
 )
+OWN = {
+    "near_duplicates": NEAR,
+    "malware": settings_of(MalwareSettings).map(lambda malware: dataclasses.replace(malware, clamd="")),
+}
+"""Settings that not every value of another lets be."""
 RECIPE = st.builds(
     Recipe,
     profile=st.sampled_from(list(PROFILES)),
@@ -78,7 +90,10 @@ RECIPE = st.builds(
     sources=st.lists(GIT | INSTALLED, min_size=1, max_size=3, unique_by=lambda source: str(Path(source.path))).map(
         tuple
     ),
-    **{name: NEAR if name == "near_duplicates" else settings_of(kind) for name, kind in SECTIONS.items()},
+    benchmarks=st.lists(
+        st.builds(BenchmarkSettings, name=NAMES, path=NAMES, prompt=NAMES), max_size=2, unique_by=lambda each: each.name
+    ).map(tuple),
+    **{name: OWN.get(name, settings_of(kind)) for name, kind in SECTIONS.items()},
 )
 
 
@@ -96,7 +111,8 @@ def test_any_changed_key_changes_the_fingerprint(recipe: Recipe, section: str, d
     value = data.draw(values_of(key))
     settings = dataclasses.replace(getattr(recipe, section), **{key.name: value})
     changed = dataclasses.replace(recipe, **{section: settings})
-    assert (fingerprint(changed) == fingerprint(recipe)) == (changed == recipe)
+    same = changed == recipe or key.metadata["resource"]
+    assert (fingerprint(changed) == fingerprint(recipe)) == same
 
 
 def test_where_a_recipe_lies_does_not_change_its_fingerprint() -> None:
@@ -112,12 +128,12 @@ def test_the_default_profile_is_the_settings_own_defaults() -> None:
     recipe = from_text(SOURCE)
     assert recipe.profile == DEFAULT_PROFILE == "stack-v2-fixed"
     assert all(getattr(recipe, section) == kind() for section, kind in SECTIONS.items())
-    assert recipe.order == ("errors", "repository", "licence", "filters", "exact", "near")
+    assert recipe.order == ("errors", "repository", "licence", "filters", "exact", "scan", "near")
 
 
 def test_the_papers_profile_has_the_papers_rules() -> None:
     recipe = from_text(f'profile = "stack-v2"\n{SOURCE}')
-    assert recipe.order == ("errors", "repository", "exact", "licence", "near", "filters")
+    assert recipe.order == ("errors", "repository", "exact", "licence", "near", "filters", "scan")
     assert recipe.language.name == "first"
     assert recipe.licence == LicenceSettings(
         no_licence="keep", propagation="union", expressions=False, headers=False, manifests=False, readmes=True
@@ -180,11 +196,14 @@ def test_the_template_loads_as_the_default_profile() -> None:
 
 
 def test_the_template_with_every_key_uncommented_is_the_same_recipe() -> None:
-    uncommented = re.sub(r"(?m)^#(?=[a-z_]+ = )", "", template())
-    assert from_text(uncommented) == from_text(template())
+    text = template().replace("\n#[[benchmark]]", "\n[[benchmark]]").replace('#name = ""', 'name = "x"', 1)
+    uncommented = re.sub(r"(?m)^#(?=[a-z_]+ = )", "", text.replace('#path = ""', 'path = "x"'))
+    (benchmark,) = from_text(uncommented).benchmarks
+    assert benchmark == BenchmarkSettings(name="x", path="x")
+    assert dataclasses.replace(from_text(uncommented), benchmarks=()) == from_text(template())
     tree = tomllib.loads(uncommented)
     for table, kind in TABLES.items():
-        written = tree if not table else tree["source"][0] if table == "[[source]]" else tree[table]
+        written = tree if not table else tree[table.strip("[]")][0] if table.startswith("[[") else tree[table]
         missing = {key.name for key in dataclasses.fields(kind)} - written.keys()
         assert not missing
 

@@ -113,6 +113,7 @@ def release(
     work = ReleaseShard(
         released=write_part(store, "released", RELEASED, [facts], shard="ab"),
         contents=write_contents(store, shuffled),
+        findings=(),
         compression_level=3,
         ids_only=ids_only,
     )

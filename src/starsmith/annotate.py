@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from starsmith.curate import encoding, language, licence, minhash, text_stats
 from starsmith.curate.characters import UNICODE_VERSION
 from starsmith.curate.licence_statements import rules_version, statements_of
 from starsmith.document import ANNOTATIONS, BANDS, ID_BYTES, LICENCE_STATEMENTS, SHINGLES, TEXTS
-from starsmith.isolation import Isolated, allowance, processor_time
+from starsmith.isolation import Isolated
 from starsmith.job import Outcome, Progress
+from starsmith.part_file import PartFile
 from starsmith.settings import LanguageSettings, LicenceSettings, NearDuplicateSettings
 from starsmith.storage import Store
 from starsmith.table import Part, write_mapped_part, write_part
@@ -118,34 +118,24 @@ class AnnotateShard:
                 if careful:
                     yield from isolated.results(batch)
                 else:
-                    yield from _trusting(function, isolated, batch)
+                    yield from isolated.trusting(batch)
         finally:
             isolated.close()
 
 
-def _trusting(function: Any, isolated: Isolated[Annotated], batch: pa.RecordBatch) -> Iterator[Annotated]:
-    """Annotate in this process; where that raises, find the document at fault in children."""
-    try:
-        with processor_time(allowance(batch.nbytes)):
-            annotated = function(batch)
-    except Exception:  # noqa: BLE001 (isolation annotates the batch again and records what each document provokes)
-        yield from isolated.results(batch)
-    else:
-        yield annotated
-
-
 def _content_batches(store: Store, contents: Part) -> Iterator[pa.RecordBatch]:
     """Yield the contents of a part in batches of a few megabytes, each with at least one row."""
-    with pq.ParquetFile(store.open(contents.name)) as file:
-        for group in range(file.num_row_groups):
-            for batch in file.read_row_group(group, columns=["content_id", "content"]).to_batches():
+    with PartFile(store, contents) as file:
+        for group in range(file.row_groups):
+            for batch in file.read_group(group, ["content_id", "content"]).to_batches():
                 step = max(1, batch.num_rows * _BATCH_BYTES // max(batch.nbytes, 1))
                 for start in range(0, batch.num_rows, step):
                     yield batch.slice(start, step)
 
 
 def _names(store: Store, documents: Part) -> dict[bytes, list[Named]]:
-    table = pq.read_table(store.open(documents.name), columns=list(_LIST_COLUMNS))
+    with PartFile(store, documents) as file:
+        table = file.read(_LIST_COLUMNS)
     columns = [table[name].to_pylist() for name in _LIST_COLUMNS]
     names: dict[bytes, list[Named]] = {}
     for content, path, file_name, document, origin, scope in zip(*columns, strict=True):

@@ -5,6 +5,7 @@ mean is for `curate.benchmark_texts`; here they are only read. Nothing is execut
 """
 
 import gzip
+import hashlib
 import json
 import zlib
 from collections.abc import Iterator, Sequence
@@ -16,6 +17,8 @@ import pyarrow.parquet as pq
 
 from starsmith.curate.benchmark_texts import LAYOUTS, Layout, ProblemText, problem_texts
 from starsmith.errors import StarsmithError
+from starsmith.fingerprint import fingerprint
+from starsmith.settings import BenchmarkSettings
 
 MAX_BYTES: Final = 2 * 1024**3
 """The largest benchmark file that is read, unpacked: the largest known (APPS) has 1.3 GB."""
@@ -28,6 +31,42 @@ _DS1000_FILES: Final = {
     "reference_code": "reference_code.txt",
     "code_context": "code_context.txt",
 }
+
+
+def layout_of(settings: BenchmarkSettings) -> Layout | None:
+    """Return the fields that a recipe names, or None where it leaves them to the benchmark's name."""
+    if not any((settings.prompt, settings.docstring, settings.solution, settings.tests)):
+        return None
+    return Layout(
+        ids=(settings.id,) if settings.id else Layout().ids,
+        prompt=_names(settings.prompt),
+        docstring=_names(settings.docstring),
+        solution=_names(settings.solution),
+        tests=_names(settings.tests),
+    )
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def digest(path: Path) -> str:
+    """Return a digest of a benchmark's file, or of all files below a folder.
+
+    Raises StarsmithError for what is neither, or cannot be read.
+    """
+    files = sorted(found for found in path.rglob("*") if found.is_file()) if path.is_dir() else [path]
+    if not path.is_dir() and not path.is_file():
+        raise StarsmithError(f"There is no benchmark {path}; expected a file or a folder.")
+    try:
+        return fingerprint([[each.relative_to(path).as_posix(), _sha256(each)] for each in files])
+    except OSError as error:
+        raise StarsmithError(f"{path}: cannot be read: {error.strerror}.") from None
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def load(benchmark: str, path: Path, *, layout: Layout | None = None) -> list[ProblemText]:

@@ -5,7 +5,7 @@ work that would have to be is reported instead.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -15,7 +15,7 @@ from starsmith.fingerprint import fingerprint
 from starsmith.job import Job, Work, run_job
 from starsmith.progress import Reporter
 from starsmith.storage import Store
-from starsmith.table import Record, Table, read_record, record_name, write_part
+from starsmith.table import Part, Record, Table, read_record, record_name, write_part
 from starsmith.workspace import StageReport
 
 
@@ -32,7 +32,8 @@ class _Tally:
     """What has been done under one stage so far."""
 
     name: str
-    started: float
+    started: float = 0.0
+    seconds: float = 0.0
     items: int = 0
     ran: int = 0
     work_seconds: float = 0.0
@@ -51,10 +52,16 @@ class Builder:
     reports: list[StageReport] = field(default_factory=list)
     records: list[str] = field(default_factory=list)
     _tally: _Tally | None = None
+    _set_aside: dict[str, _Tally] = field(default_factory=dict)
 
     def begin(self, stage: str) -> None:
-        """Start counting under a stage's name."""
-        self._tally = _Tally(name=stage, started=time.perf_counter())
+        """Start counting under a stage's name, or go on; a stage that is open is set aside until its own turn."""
+        now = time.perf_counter()
+        if self._tally is not None:
+            self._tally.seconds += now - self._tally.started
+            self._set_aside[self._tally.name] = self._tally
+        self._tally = self._set_aside.pop(stage, None) or _Tally(name=stage)
+        self._tally.started = now
 
     def end(self, *, documents_in: int, dropped: dict[str, int] | None = None) -> None:
         """Close the stage begun last. What goes in is kept or dropped."""
@@ -63,7 +70,7 @@ class Builder:
         self.reports.append(
             StageReport(
                 name=tally.name,
-                seconds=round(time.perf_counter() - tally.started, 3),
+                seconds=round(tally.seconds + time.perf_counter() - tally.started, 3),
                 work_seconds=round(tally.work_seconds, 3),
                 items=tally.items,
                 ran=tally.ran,
@@ -125,12 +132,15 @@ class Builder:
     def put(self, name: str, schema: pa.Schema, rows: pa.Table) -> Table:
         """Publish a small table that the driver itself has made, once. It counts as no piece of work."""
         key = fingerprint([name, schema.to_string(), _digest(rows), pa.__version__])
+        return self.make(name, key, schema, lambda store: write_part(store, name, schema, [rows]))
+
+    def make(self, name: str, key: str, schema: pa.Schema, write: Callable[[Store], Part]) -> Table:
+        """Have the driver itself write a table of one part, once for each key."""
         record = read_record(self.store, name, key)
         if record is None:
             if self.plan:
                 raise WouldRun(name, 1, 1)
-            part = write_part(self.store, name, schema, [rows])
-            record = Record(stage=name, fingerprint=key, outputs={name: (part,)}, seconds=0.0, counts={})
+            record = Record(stage=name, fingerprint=key, outputs={name: (write(self.store),)}, seconds=0.0, counts={})
             record.write(self.store)
         self.records.append(record.name)
         self.tables[name] = Table(name=name, schema=schema, parts=record.outputs[name])

@@ -1,13 +1,12 @@
 """Decisions: the stages of a profile in their order, and the ledger that holds every verdict.
 
-Which stage follows which belongs to the profile; what a stage asks stands in `decide`, `near` and `curate`. No content
-is read here.
+Which stage follows which belongs to the profile; what a stage asks stands in `decide`, `near`, `scan` and `curate`.
 """
 
 import pyarrow as pa
 
 from starsmith import decide as stages
-from starsmith import licences, near, summary
+from starsmith import licences, near, scan, summary
 from starsmith.builder import Builder
 from starsmith.curate import exact_duplicates
 from starsmith.curate.language_data import EXCLUDED_PAIRS
@@ -19,8 +18,8 @@ from starsmith.recipe import Recipe
 from starsmith.table import Table, union
 
 
-def decide(builder: Builder, recipe: Recipe) -> None:
-    """Give every document of a build one verdict."""
+def decide(builder: Builder, recipe: Recipe) -> scan.Detectors:
+    """Give every document of a build one verdict; return what the survivors were scanned with."""
     builder.begin("licences")
     licences.resolve(builder, recipe)
     facts = builder.query(Query(name="facts", text=stages.FACTS_QUERY, schema=stages.FACTS, key=["document_id"]))
@@ -33,17 +32,22 @@ def decide(builder: Builder, recipe: Recipe) -> None:
         )
     )
     builder.end(documents_in=facts.rows)
+    detectors = scan.detectors_of(builder, recipe)
     dropped: list[Table] = []
     for stage in recipe.order:
         builder.begin(stage)
         alive = facts.rows - sum(table.rows for table in dropped)
-        drops = _drops(builder, recipe, stage, union("dropped", dropped) if dropped else _no_drops())
+        drops = _drops(builder, recipe, stage, dropped, detectors)
         dropped.append(drops)
         builder.end(documents_in=alive, dropped=_reasons(builder, drops))
     _ledger(builder, facts, dropped)
+    return detectors
 
 
-def _drops(builder: Builder, recipe: Recipe, stage: str, dropped: Table) -> Table:
+def _drops(builder: Builder, recipe: Recipe, stage: str, earlier: list[Table], detectors: scan.Detectors) -> Table:
+    if stage == "scan":
+        return _scan_drops(builder, recipe, earlier, detectors)
+    dropped = _all(earlier)
     if stage == "near":
         return _near_drops(builder, recipe, dropped)
     compiled = stages.SQL_STAGES[stage]
@@ -51,6 +55,47 @@ def _drops(builder: Builder, recipe: Recipe, stage: str, dropped: Table) -> Tabl
     for name in compiled.needs:
         extra[name] = _excluded_pairs() if name == "excluded_pairs" else builder.tables[name]
     return builder.sql(compiled.compiled(recipe), **extra)
+
+
+def _scan_drops(builder: Builder, recipe: Recipe, earlier: list[Table], detectors: scan.Detectors) -> Table:
+    """Scan what would be kept, and again what would be kept in the place of what was found bad.
+
+    Where near-duplicates are decided later they are decided here too, as they would be by now: only their winners are
+    scanned. What falls lets others of its cluster come back, so both take turns until nothing unscanned is kept.
+    """
+    tables, near_follows = builder.tables, recipe.order.index("scan") < recipe.order.index("near")
+    tables |= scan.nothing()
+    known = scan.earlier(builder.store)
+    bad: list[Table] = []
+    clusters: Table | None = None
+    while True:
+        behind = [_provisionally_near(builder, recipe, [*earlier, *bad])] if near_follows else []
+        extra = {"clusters": clusters, "bad": bad[0]} if clusters is not None else {}
+        query = scan.wanted_query(stages.ALIVE, clusters=clusters is not None)
+        dropped = _all([*earlier, *bad, *behind])
+        wanted = builder.sql(query, facts=tables["facts"], dropped=dropped, scans=tables["scans"], **extra)
+        clusters = tables["near"] if near_follows else None
+        if wanted.rows:
+            scan.run(builder, detectors, wanted, known=known)
+        found = builder.sql(
+            scan.drops_query(stages.ALIVE), facts=tables["facts"], dropped=_all(earlier), scans=tables["scans"]
+        )
+        if not near_follows or found.rows == sum(table.rows for table in bad):
+            return found
+        bad = [found]
+
+
+def _provisionally_near(builder: Builder, recipe: Recipe, dropped: list[Table]) -> Table:
+    builder.begin("near")
+    drops = _near_drops(builder, recipe, _all(dropped))
+    builder.begin("scan")
+    return drops
+
+
+def _all(drops: list[Table]) -> Table:
+    """Return all drops as one table; stages that dropped nothing leave no trace in what follows."""
+    some = [table for table in drops if table.rows]
+    return union("dropped", some) if some else Table(name="dropped", schema=DROPS, parts=())
 
 
 def _near_drops(builder: Builder, recipe: Recipe, dropped: Table) -> Table:
@@ -90,7 +135,7 @@ def _ledger(builder: Builder, facts: Table, dropped: list[Table]) -> None:
     builder.begin("ledger")
     order = ["origin_id", "path", "document_id"]
     query = Query(name="ledger", text=LEDGER_QUERY, schema=LEDGER, key=order, partition_by="shard")
-    ledger = builder.sql(query, facts=facts, dropped=union("dropped", dropped))
+    ledger = builder.sql(query, facts=facts, dropped=_all(dropped))
     counts_query = Query(name="counts", text=COUNTS_QUERY, schema=COUNTS, key=["stage", "verdict"])
     counts = builder.sql(counts_query, ledger=ledger).read(builder.store)
     kept = sum(row["documents"] for row in counts.to_pylist() if row["verdict"] == "keep")
@@ -103,10 +148,6 @@ def _ledger(builder: Builder, facts: Table, dropped: list[Table]) -> None:
     for each in summary.ALL:
         builder.query(each)
     builder.end(documents_in=ledger.rows)
-
-
-def _no_drops() -> Table:
-    return Table(name="dropped", schema=DROPS, parts=())
 
 
 def _excluded_pairs() -> pa.Table:

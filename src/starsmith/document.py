@@ -323,3 +323,48 @@ LICENCE_STATEMENTS = pa.schema(
     ]
 )
 """One licence stated for a folder and all below it: by a licence file, a manifest, a readme or the origin itself."""
+
+SCANS = pa.schema(
+    [
+        pa.field("shard", pa.string(), nullable=False),
+        pa.field("content_id", _ID, nullable=False),
+        pa.field("detectors", pa.string(), nullable=False),
+        pa.field("reason", pa.string()),
+        pa.field("detail", pa.string()),
+        pa.field("value", pa.float64()),
+        pa.field("threshold", pa.float64()),
+        pa.field("signature", pa.string()),
+        pa.field("num_emails", pa.int64(), nullable=False),
+        pa.field("num_ip_addresses", pa.int64(), nullable=False),
+        pa.field("num_keys", pa.int64(), nullable=False),
+        pa.field("num_passwords", pa.int64(), nullable=False),
+        pa.field("num_names", pa.int64(), nullable=False),
+    ]
+)
+"""One row per scanned content. `reason` is set where it may not be released, `detail` says what was found; `signature`
+is what a malware scanner calls it. `num_*` count what is replaced. `detectors` is the fingerprint of what scanned."""
+
+FINDINGS = pa.schema(
+    [
+        pa.field("content_id", _ID, nullable=False),
+        pa.field("kind", pa.string(), nullable=False),
+        pa.field("start", pa.int64(), nullable=False),
+        pa.field("end", pa.int64(), nullable=False),
+        pa.field("line", pa.int64(), nullable=False),
+    ]
+)
+"""What must not be published: kind, bytes [start, end) of the text as UTF-8, line counted from 1. Never the value."""
+
+BENCHMARK_MATCHES = pa.schema(
+    [
+        pa.field("content_id", _ID, nullable=False),
+        pa.field("benchmark", pa.string(), nullable=False),
+        pa.field("problem", pa.string(), nullable=False),
+        pa.field("field", pa.string(), nullable=False),
+        pa.field("kind", pa.string(), nullable=False),
+        pa.field("position", pa.int64(), nullable=False),
+        pa.field("share", pa.float64(), nullable=False),
+    ]
+)
+"""Benchmark problems found in a content. `kind`: `text` (contained whole) or `words` (a share of its runs of words);
+`position`: the byte of the text where it, or the first of its runs, begins."""

@@ -13,6 +13,7 @@ from starsmith import __version__, annotate, collect, decisions, release
 from starsmith.annotate import AnnotateSettings, AnnotateShard
 from starsmith.builder import Builder
 from starsmith.collect import CollectShard, CommitTimes
+from starsmith.curate import redact
 from starsmith.document import (
     ANNOTATIONS,
     BANDS,
@@ -32,6 +33,7 @@ from starsmith.job import Work
 from starsmith.origins import Found, find, origins_table, read_metadata
 from starsmith.recipe import Recipe, dumps
 from starsmith.release import DATA, IDS, RELEASED_QUERY, ReleaseShard
+from starsmith.scan import Detectors
 from starsmith.shard import Shard, plan
 from starsmith.table import Part
 from starsmith.workspace import BuildRecord
@@ -49,6 +51,7 @@ class Pipeline:
     until: str = STAGES[-1]
     notes: list[str] = field(default_factory=list)
     release: str | None = None
+    detectors: Detectors | None = None
 
     def run(self) -> BuildRecord:
         """Build up to `until` and return the record of it."""
@@ -136,7 +139,7 @@ class Pipeline:
 
     def decide(self) -> None:
         """Give every document one verdict."""
-        decisions.decide(self.builder, self.recipe)
+        self.detectors = decisions.decide(self.builder, self.recipe)
 
     def publish(self) -> None:
         """Read the survivors once more and write the release."""
@@ -144,12 +147,16 @@ class Pipeline:
         builder.begin("release")
         released = builder.query(RELEASED_QUERY)
         contents = {part.shard: part for part in builder.tables["contents"].parts}
+        findings: dict[str, tuple[Part, ...]] = {}
+        for part in builder.tables["findings"].parts:
+            findings[part.shard] = (*findings.get(part.shard, ()), part)
         works: list[tuple[str, Work]] = [
             (
-                fingerprint([release.VERSION, annotate.versions(), part.digest, settings, part.shard]),
+                self._release_key(part, findings.get(part.shard, ())),
                 ReleaseShard(
                     released=part,
                     contents=contents[part.shard],
+                    findings=findings.get(part.shard, ()),
                     compression_level=settings.compression_level,
                     ids_only=settings.ids_only,
                 ),
@@ -161,10 +168,15 @@ class Pipeline:
             self.release = cards.publish(builder, self.recipe, versions=self.versions())
         builder.end(documents_in=released.rows)
 
+    def _release_key(self, released: Part, findings: tuple[Part, ...]) -> str:
+        found = [part.digest for part in findings if part.rows]
+        own = [release.VERSION, annotate.versions(), redact.DETECTOR_VERSION, self.recipe.release]
+        return fingerprint([*own, released.shard, released.digest, found])
+
     def versions(self) -> dict[str, str]:
         """Return the versions of everything that determines a byte of the release."""
         own = {"starsmith": __version__, "collect": str(collect.VERSION), "release": str(release.VERSION)}
-        return own | annotate.versions()
+        return own | annotate.versions() | (self.detectors.versions() if self.detectors else {})
 
     def record(self) -> BuildRecord:
         builder = self.builder

@@ -16,12 +16,17 @@ from typing import Any, Final
 
 from starsmith.errors import StarsmithError
 from starsmith.settings import (
+    BenchmarkSettings,
     CollectSettings,
+    DecontaminationSettings,
     ExactDuplicateSettings,
     FilterSettings,
     LanguageSettings,
     LicenceSettings,
+    MalwareSettings,
     NearDuplicateSettings,
+    OptOutSettings,
+    RedactionSettings,
     ReleaseSettings,
     ShardSettings,
     SourceSettings,
@@ -44,14 +49,14 @@ class Profile:
 
 PROFILES: Final[dict[str, Profile]] = {
     DEFAULT_PROFILE: Profile(
-        doc="The paper's method with its faults mended; filters come before near-duplicates, so that the copy "
-        "that is kept is always one that may be released.",
-        order=("errors", "repository", "licence", "filters", "exact", "near"),
+        doc="The paper's method with its faults mended; filters and scans come before near-duplicates, so that the "
+        "copy that is kept is always one that may be released.",
+        order=("errors", "repository", "licence", "filters", "exact", "scan", "near"),
         overrides={},
     ),
     "stack-v2": Profile(
         doc="The paper's method as it was, its faults too; near-duplicates are removed before the filters.",
-        order=("errors", "repository", "exact", "licence", "near", "filters"),
+        order=("errors", "repository", "exact", "licence", "near", "filters", "scan"),
         overrides={
             "language": {"name": "first"},
             "licence": {
@@ -64,6 +69,8 @@ PROFILES: Final[dict[str, Profile]] = {
             },
             "exact_duplicates": {"conflict": "any_permissive"},
             "near_duplicates": {"tokens": "paper", "permutations": 250, "bands": 25, "rows": 10, "verify": False},
+            "redaction": {"keep_licence_authors": False},
+            "decontamination": {"tests": False, "min_length": 0},
         },
     ),
 }
@@ -71,14 +78,18 @@ PROFILES: Final[dict[str, Profile]] = {
 SECTIONS: Final[dict[str, type]] = {
     "shards": ShardSettings,
     "collect": CollectSettings,
+    "opt_out": OptOutSettings,
     "language": LanguageSettings,
     "licence": LicenceSettings,
     "filters": FilterSettings,
     "exact_duplicates": ExactDuplicateSettings,
     "near_duplicates": NearDuplicateSettings,
+    "redaction": RedactionSettings,
+    "decontamination": DecontaminationSettings,
+    "malware": MalwareSettings,
     "release": ReleaseSettings,
 }
-"""The tables of a recipe beside `[[source]]`, in the order in which they are written."""
+"""The tables of a recipe beside `[[source]]` and `[[benchmark]]`, in the order in which they are written."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -98,28 +109,39 @@ class TopSettings:
     )
 
 
-TABLES: Final[dict[str, type]] = {"": TopSettings, "[[source]]": SourceSettings, **SECTIONS}
-"""Every table of a recipe: the top of the file, the sources, the sections."""
+TABLES: Final[dict[str, type]] = {
+    "": TopSettings,
+    "[[source]]": SourceSettings,
+    "[[benchmark]]": BenchmarkSettings,
+    **SECTIONS,
+}
+"""Every table of a recipe: the top of the file, the sources, the benchmarks, the sections."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recipe:
     """All that determines a corpus, with the defaults of its profile filled in.
 
-    `base` is the folder of the recipe, to which the paths of `sources` are relative; `workspace` is absolute.
+    `base` is the folder of the recipe, to which the paths of `sources` and `benchmarks` are relative; `workspace` is
+    absolute.
     """
 
     profile: str = DEFAULT_PROFILE
     base: Path = field(metadata={"resource": True})
     workspace: Path = field(metadata={"resource": True})
     sources: tuple[SourceSettings, ...]
+    benchmarks: tuple[BenchmarkSettings, ...] = ()
     shards: ShardSettings = field(default_factory=ShardSettings)
     collect: CollectSettings = field(default_factory=CollectSettings)
+    opt_out: OptOutSettings = field(default_factory=OptOutSettings)
     language: LanguageSettings = field(default_factory=LanguageSettings)
     licence: LicenceSettings = field(default_factory=LicenceSettings)
     filters: FilterSettings = field(default_factory=FilterSettings)
     exact_duplicates: ExactDuplicateSettings = field(default_factory=ExactDuplicateSettings)
     near_duplicates: NearDuplicateSettings = field(default_factory=NearDuplicateSettings)
+    redaction: RedactionSettings = field(default_factory=RedactionSettings)
+    decontamination: DecontaminationSettings = field(default_factory=DecontaminationSettings)
+    malware: MalwareSettings = field(default_factory=MalwareSettings)
     release: ReleaseSettings = field(default_factory=ReleaseSettings)
 
     @property
@@ -162,6 +184,7 @@ def loads(text: str, *, base: Path, name: str = "recipe.toml") -> Recipe:
         base=folder,
         workspace=folder / _expanded(top.workspace or f"{Path(name).stem}.workspace"),
         sources=_sources(reader, tree.get("source")),
+        benchmarks=_benchmarks(reader, tree.get("benchmark", [])),
         **sections,
     )
     for where, message in _contradictions(recipe):
@@ -174,6 +197,7 @@ def dumps(recipe: Recipe) -> str:
     workspace = str(_relative(recipe.workspace, recipe.base))
     blocks = [_block(None, TopSettings(profile=recipe.profile, workspace=workspace))]
     blocks += [_block("[[source]]", source) for source in recipe.sources]
+    blocks += [_block("[[benchmark]]", benchmark) for benchmark in recipe.benchmarks]
     blocks += [_block(f"[{section}]", getattr(recipe, section)) for section in SECTIONS]
     return "\n".join(blocks)
 
@@ -201,6 +225,7 @@ def template() -> str:
     """
     blocks = [_HEADING + _described("", TopSettings, {})]
     blocks.append("[[source]]\n" + _described("", SourceSettings, {"kind": "git", "path": "."}))
+    blocks.append("#[[benchmark]]\n" + _described("", BenchmarkSettings, {}))
     blocks += [f"[{section}]\n" + _described(section, settings, {}) for section, settings in SECTIONS.items()]
     return "\n".join(blocks)
 
@@ -246,6 +271,14 @@ def _sources(reader: SettingsReader, found: object) -> tuple[SourceSettings, ...
     return tuple(reader.settings(SourceSettings, ("source", number), table, {}) for number, table in enumerate(found))
 
 
+def _benchmarks(reader: SettingsReader, found: object) -> tuple[BenchmarkSettings, ...]:
+    if not isinstance(found, list):
+        raise reader.problem(("benchmark",), "is one table; write `[[benchmark]]`, with two brackets, for each.")
+    return tuple(
+        reader.settings(BenchmarkSettings, ("benchmark", number), table, {}) for number, table in enumerate(found)
+    )
+
+
 def _expanded(path: str) -> Path:
     """Return a path with ``~`` replaced, or as it is where there is no such home."""
     try:
@@ -271,7 +304,11 @@ def _contradictions(recipe: Recipe) -> Iterator[tuple[KeyPath, str]]:
         yield ("near_duplicates", "bands"), f"{message}; expected at most the {near.permutations} of `permutations`."
     if not recipe.release.name.strip():
         yield ("release", "name"), "is empty; expected a name for the dataset card."
+    if recipe.malware.clamd and recipe.malware.max_bytes < recipe.collect.max_bytes:
+        most = f"`max_bytes` of [collect] lets contents of {recipe.collect.max_bytes} bytes in"
+        yield ("malware", "max_bytes"), f"is {recipe.malware.max_bytes}, but {most}; expected at least as many."
     yield from _source_contradictions(recipe.sources)
+    yield from _benchmark_contradictions(recipe.benchmarks)
 
 
 def _source_contradictions(sources: tuple[SourceSettings, ...]) -> Iterator[tuple[KeyPath, str]]:
@@ -289,6 +326,20 @@ def _source_contradictions(sources: tuple[SourceSettings, ...]) -> Iterator[tupl
         if place in seen:
             yield ("source", number), "reads the same as a source above it; remove one of them."
         seen.add(place)
+
+
+def _benchmark_contradictions(benchmarks: tuple[BenchmarkSettings, ...]) -> Iterator[tuple[KeyPath, str]]:
+    names = set()
+    for number, benchmark in enumerate(benchmarks):
+        if not benchmark.name:
+            yield ("benchmark", number, "name"), "is missing; evidence names the benchmark by it."
+        if not benchmark.path:
+            yield ("benchmark", number, "path"), "is missing; a benchmark needs the file that holds its problems."
+        if str(_expanded(benchmark.path)).startswith("~"):
+            yield ("benchmark", number, "path"), "starts with `~`, but there is no such home folder."
+        if benchmark.name in names:
+            yield ("benchmark", number, "name"), "is that of a benchmark above it; give each a name of its own."
+        names.add(benchmark.name)
 
 
 def _relative(path: Path, base: Path) -> Path:

@@ -55,10 +55,13 @@ data description of The Stack v2.
 
 _AREAS = {
     "source": "What the source itself says about a path. No content is read.",
+    "optout": "Somebody asked for it. Whole origins that were asked for are not collected and have no row here.",
     "error": "A document that could not be read or annotated. It costs a ledger row, never the build.",
     "duplicate": "The same thing is kept elsewhere; the evidence names the winner.",
     "licence": "The licence found for it, or none.",
     "filter": "A measure of the text against the recipe's threshold.",
+    "benchmark": "The text was held against the problems of the recipe's benchmarks.",
+    "malware": "A running clamd was asked.",
 }
 
 

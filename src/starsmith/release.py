@@ -15,20 +15,24 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from starsmith.curate import encoding
+from starsmith.curate import encoding, redact
+from starsmith.curate.findings import GROUPS, Span, group_of, resolve
 from starsmith.curate.licence_expression import ids
-from starsmith.document import ANNOTATIONS, DOCUMENTS, ID_BYTES, ORIGINS, TEXTS, swhid
+from starsmith.document import ANNOTATIONS, DOCUMENTS, FINDINGS, ID_BYTES, ORIGINS, TEXTS, swhid
 from starsmith.engines import Query
 from starsmith.job import Outcome, Progress
+from starsmith.part_file import PartFile
 from starsmith.storage import Store
-from starsmith.table import Part, write_part
+from starsmith.table import Part, Table, write_part
 
-VERSION = 1
+VERSION = 2
 _BATCH_BYTES = 4 << 20
 _OPEN_ROW_GROUPS = 4
 """Row groups of contents held at a time (8 MiB each): documents come in nearly the order of the contents."""
+
+Spans = dict[bytes, list[tuple[str, int, int]]]
+"""Kind, start and end of the findings in each content."""
 
 _ID = pa.binary(ID_BYTES)
 _TIME = pa.timestamp("us", tz="UTC")
@@ -129,14 +133,16 @@ _OWN_COLUMNS: list[tuple[str, pa.DataType]] = [
     ("max_line_length", pa.int64()),
     ("alpha_fraction", pa.float64()),
     ("alphanum_fraction", pa.float64()),
+    *((f"redacted_{group}", pa.int64()) for group in GROUPS),
     ("content_sha256", _TEXT),
     ("text_sha256", _TEXT),
     ("content", _TEXT),
 ]
 
 DATA = pa.schema([pa.field(name, kind) for name, kind in _STACK_V2_COLUMNS + _OWN_COLUMNS])
-"""One row per released document. Ids are hex; `path` begins with a slash; `content` is the text as UTF-8, with
-`text_sha256` its digest; `content_sha256` and `blob_id` (SHA-1) are digests of the original bytes."""
+"""One row per released document. Ids are hex; `path` begins with a slash; `content` is the text as UTF-8 after
+`redacted_*` secrets and personal data were replaced, with `text_sha256` its digest; everything else speaks of the
+original: measures of the text, and `content_sha256` and `blob_id` (SHA-1), the digests of its bytes."""
 
 _FILE_COLUMNS = (
     "blob_id path content_id language length_bytes detected_licenses license_type src_encoding is_vendor is_generated "
@@ -166,10 +172,11 @@ IDS = pa.schema(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReleaseShard:
-    """Write one shard of the release: the rows of `released`, with their contents."""
+    """Write one shard of the release: the rows of `released` with their contents, the `findings` in them replaced."""
 
     released: Part
     contents: Part
+    findings: tuple[Part, ...]
     compression_level: int
     ids_only: bool
 
@@ -177,7 +184,7 @@ class ReleaseShard:
         return f"release shard {self.released.shard}"
 
     def __call__(self, store: Store, *, attempt: int, progress: Progress) -> Outcome:
-        facts = pq.read_table(store.open(self.released.name)).cast(RELEASED)
+        facts = Table(name="released", schema=RELEASED, parts=(self.released,)).read(store)
         described: list[pa.Table] = []
         shard, level = self.released.shard, self.compression_level
         batches = self._batches(store, facts, described, progress)
@@ -193,11 +200,12 @@ class ReleaseShard:
     ) -> Iterator[pa.Table]:
         """Yield release rows in order, remembering all but their contents in `described`."""
         reader = _ContentReader(store=store, part=self.contents)
+        spans = _spans(store, self.findings)
         ends = np.cumsum(facts["length"].to_numpy()) // _BATCH_BYTES
         cuts = np.flatnonzero(np.diff(ends)) + 1
         for start, stop in pairwise([0, *cuts.tolist(), facts.num_rows]):
             batch = facts.slice(start, stop - start)
-            rows = _rows(batch, [reader.content(identifier) for identifier in batch["content_id"].to_pylist()])
+            rows = _rows(batch, [reader.content(each) for each in batch["content_id"].to_pylist()], spans)
             described.append(rows.drop_columns("content"))
             yield rows
             progress(rows.num_rows)
@@ -218,25 +226,51 @@ class _ContentReader:
             self._index()
         group, row = self._places[identifier]
         if group not in self._open:
-            self._open[group] = self._file.read_row_group(group, columns=["content"])["content"]
+            self._open[group] = self._file.read_group(group, ["content"])["content"]
             if len(self._open) > _OPEN_ROW_GROUPS:
                 self._open.popitem(last=False)
         return bytes(self._open[group][row].as_py())
 
     def _index(self) -> None:
-        self._file = pq.ParquetFile(self.store.open(self.part.name))
-        for group in range(self._file.num_row_groups):
-            column = self._file.read_row_group(group, columns=["content_id"])["content_id"]
+        self._file = PartFile(self.store, self.part)
+        for group in range(self._file.row_groups):
+            column = self._file.read_group(group, ["content_id"])["content_id"]
             for row, identifier in enumerate(column.to_pylist()):
                 self._places[identifier] = group, row
 
 
-def _rows(facts: pa.Table, contents: Sequence[bytes]) -> pa.Table:
+def _spans(store: Store, parts: tuple[Part, ...]) -> Spans:
+    """Return (kind, start, end) of the findings of each content, in order."""
+    table = Table(name="findings", schema=FINDINGS, parts=parts).read(store).sort_by("start")
+    columns = [table[name].to_pylist() for name in ("content_id", "kind", "start", "end")]
+    spans: Spans = {}
+    for identifier, kind, start, end in zip(*columns, strict=True):
+        spans.setdefault(identifier, []).append((kind, start, end))
+    return spans
+
+
+def _redacted(texts: pa.LargeBinaryArray, content_ids: Sequence[bytes], spans: Spans) -> redact.Redacted:
+    found = [Span(row, *span) for row, identifier in enumerate(content_ids) for span in spans.get(identifier, ())]
+    return redact.redact(texts, resolve(found), content_ids=content_ids)
+
+
+def _redaction_counts(counts: Sequence[dict[str, int]]) -> dict[str, list[int]]:
+    """Return the columns that say how much was replaced in each document."""
+    columns = {f"redacted_{group}": [0] * len(counts) for group in GROUPS}
+    for row, kinds in enumerate(counts):
+        for kind, count in kinds.items():
+            if (group := group_of(kind)) is not None:
+                columns[f"redacted_{group}"][row] += count
+    return columns
+
+
+def _rows(facts: pa.Table, contents: Sequence[bytes], spans: Spans) -> pa.Table:
     """Return release rows for some documents; a document that annotated as text decodes again the same way."""
     original = pa.array(contents, pa.large_binary())
     decoded = encoding.decode(original)
     if decoded.reasons.null_count != len(contents):
         raise RuntimeError("a released document does not decode any more: annotate and release differ in version")
+    redacted = _redacted(decoded.texts, facts["content_id"].to_pylist(), spans)
     digests = [hashlib.sha256(content).hexdigest() for content in contents]
     expressions = facts["license_expression"].to_pylist()
     columns = {name: facts[name] for name in DATA.names if name in RELEASED.names} | {
@@ -253,8 +287,9 @@ def _rows(facts: pa.Table, contents: Sequence[bytes]) -> pa.Table:
         "origin_url": facts["url"],
         "dedup_cluster": _hex(facts["cluster_id"]),
         "content_sha256": digests,
-        "text_sha256": _text_digests(decoded.texts, original, digests),
-        "content": decoded.texts.cast(pa.large_string()).cast(pa.string()),
+        "text_sha256": _text_digests(redacted.texts, original, digests),
+        "content": redacted.texts.cast(pa.large_string()).cast(pa.string()),
+        **_redaction_counts(redacted.counts),
     }
     return pa.table({name: columns[name] for name in DATA.names}, schema=DATA)
 

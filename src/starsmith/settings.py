@@ -57,6 +57,18 @@ class CollectSettings:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class OptOutSettings:
+    """What leaves a corpus with those who asked to be left out (`starsmith opt-out`)."""
+
+    copies: str = setting(
+        "own",
+        "`own`: the origins that a request names; copies of their contents in other origins stay. `every`: these "
+        "contents too, wherever they occur.",
+        choices=("own", "every"),
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class LanguageSettings:
     """How the language of a document is decided."""
 

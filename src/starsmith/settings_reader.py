@@ -165,8 +165,8 @@ def _label(where: KeyPath) -> str:
     """Return the name of a key as a user would say it."""
     if not where:
         return "the name of a key"
-    if len(where) > 1 and where[0] == "source" and isinstance(where[1], int):
-        table = f"[[source]] number {where[1] + 1}"
+    if len(where) > 1 and isinstance(where[1], int):
+        table = f"[[{where[0]}]] number {where[1] + 1}"
         return f"{_label(where[2:])} of {table}" if where[2:] else table
     return _short(".".join(map(str, where)))
 

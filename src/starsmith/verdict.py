@@ -14,6 +14,7 @@ REASONS: Final[dict[str, str]] = {
     "source.symlink": "a symbolic link, not a file",
     "source.submodule": "a submodule: its content belongs to another repository",
     "source.too_large": "too large to be source code",
+    "optout.content": "its content was asked to be left out",
     "error.read": "the source could not hand over its content",
     "error.binary": "binary: contains a NUL byte",
     "error.decode": "not text in any encoding that could be detected",
@@ -36,6 +37,9 @@ REASONS: Final[dict[str, str]] = {
     "filter.text_name": "plain text whose name is not one of those kept",
     "filter.inspection": "a (language, extension) pair that inspection excluded",
     "filter.language": "no language was recognised",
+    "benchmark.text": "it holds a text of a benchmark's problem",
+    "benchmark.words": "it shares many runs of words with a benchmark's problem",
+    "malware.signature": "a malware scanner knows it",
 }
 
 

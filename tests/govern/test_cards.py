@@ -86,7 +86,7 @@ def test_the_manifest_lists_every_file_with_digest_size_and_rows(
 def test_the_manifest_says_by_which_rules_and_versions(manifest: dict[str, Any], record: BuildRecord) -> None:
     assert manifest["format"] == 1
     assert (manifest["name"], manifest["profile"]) == ("small", "stack-v2-fixed")
-    assert manifest["order"] == ["errors", "repository", "licence", "filters", "exact", "near"]
+    assert manifest["order"] == ["errors", "repository", "licence", "filters", "exact", "scan", "near"]
     assert manifest["versions"] == record.versions
     assert {"starsmith", "pyarrow", "encoding", "language", "licence"} <= set(manifest["versions"])
     assert manifest["recipe"] == settings_of(loads(record.recipe, base=Path(record.base)))

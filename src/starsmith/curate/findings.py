@@ -30,6 +30,18 @@ PRECEDENCE: Final = (PRIVATE_KEY, TOKEN, PASSWORD, KEY, EMAIL, IPV6, IPV4, NAME,
 """Where findings overlap, the kind that stands first here stays; of one kind the one that begins first, then the
 longer one."""
 
+GROUPS: Final = ("emails", "ip_addresses", "keys", "passwords", "names")
+"""The kinds as they are counted and reported: tokens and private keys are keys."""
+_GROUP_OF: Final = {
+    EMAIL: "emails",
+    IPV4: "ip_addresses",
+    IPV6: "ip_addresses",
+    KEY: "keys",
+    PRIVATE_KEY: "keys",
+    PASSWORD: "passwords",
+    NAME: "names",
+}
+
 _SCHEMA: Final = pa.schema(
     [
         pa.field("row", pa.int64(), nullable=False),
@@ -81,6 +93,15 @@ def rank(kind: str) -> int:
     True
     """
     return PRECEDENCE.index(TOKEN if kind.startswith(TOKEN) else kind)
+
+
+def group_of(kind: str) -> str | None:
+    """Return which of GROUPS a kind is counted under; None for one that is not replaced.
+
+    >>> group_of("token:github"), group_of("username")
+    ('keys', None)
+    """
+    return "keys" if kind.startswith(TOKEN) else _GROUP_OF.get(kind)
 
 
 def resolve(spans: Iterable[Span]) -> Findings:

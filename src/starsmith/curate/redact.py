@@ -69,11 +69,15 @@ _NO_LINE_BREAKS: Final = re.compile(rb"[^\r\n]+")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Redacted:
-    """Edited texts. `counts`: per row, how many findings of each kind were replaced; `sha256`: of each edited text."""
+    """Edited texts. `counts`: per row, how many findings of each kind were replaced."""
 
     texts: pa.LargeBinaryArray
     counts: tuple[dict[str, int], ...]
-    sha256: pa.FixedSizeBinaryArray
+
+    @property
+    def sha256(self) -> pa.FixedSizeBinaryArray:
+        """The digest of each edited text."""
+        return _digests(self.texts)
 
 
 def scan(texts: pa.LargeBinaryArray, settings: RedactionSettings, *, name_finder: NameFinder | None = None) -> Findings:
@@ -216,7 +220,7 @@ def redact(texts: pa.LargeBinaryArray, findings: Findings, *, content_ids: Seque
         growth[span.row] += len(new) - (end - start)
         counts[span.row][span.kind] += 1
     edited = _array([*pieces, view[position : int(offsets[-1])]], offsets, growth)
-    return Redacted(texts=edited, counts=tuple(map(dict, counts)), sha256=_digests(edited))
+    return Redacted(texts=edited, counts=tuple(map(dict, counts)))
 
 
 def _array(pieces: Sequence[bytes | memoryview], offsets: Indices, growth: Indices) -> pa.LargeBinaryArray:

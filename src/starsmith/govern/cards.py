@@ -13,12 +13,11 @@ from starsmith.builder import Builder
 from starsmith.govern.composition import Composition
 from starsmith.govern.dataset_card import card
 from starsmith.recipe import Recipe
-from starsmith.settings import SourceSettings
 from starsmith.storage import NAME_DIGITS, Store, to_json
 from starsmith.table import Part
 
 MANIFEST_FORMAT = 1
-_PLACES = frozenset({"path", "metadata"})
+_PLACES = frozenset({"path", "metadata", "clamd", "probe"})
 """Settings that say where something lies on one machine."""
 
 
@@ -59,16 +58,17 @@ def _manifest(
 
 def settings_of(recipe: Recipe) -> dict[str, Any]:
     """Return everything in a recipe that says what is done, and nothing that says where things lie."""
-    sources = [
-        {field.name: getattr(source, field.name) for field in fields(SourceSettings) if field.name not in _PLACES}
-        for source in recipe.sources
-    ]
     stages = {
-        field.name: asdict(getattr(recipe, field.name))
+        field.name: _placeless(getattr(recipe, field.name))
         for field in fields(recipe)
-        if field.name not in ("profile", "base", "workspace", "sources")
+        if field.name not in ("profile", "base", "workspace", "sources", "benchmarks")
     }
-    return {"sources": sources, **stages}
+    sources = [_placeless(source) for source in recipe.sources]
+    return {"sources": sources, "benchmarks": [_placeless(each) for each in recipe.benchmarks], **stages}
+
+
+def _placeless(settings: Any) -> dict[str, Any]:
+    return {name: value for name, value in asdict(settings).items() if name not in _PLACES}
 
 
 def read_manifest(store: Store, release: str) -> dict[str, Any]:
