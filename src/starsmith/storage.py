@@ -77,13 +77,16 @@ class Store:
         """Open for zero-copy access: pages are read as they are touched and the system may drop them again."""
         return pa.memory_map(self.path(name))
 
-    def write(self, name: str, data: bytes) -> None:
-        """Publish a small object whole. One that holds these bytes already is left as it is."""
+    def write(self, name: str, data: bytes, *, private: bool = False) -> None:
+        """Publish a small object whole. One that holds these bytes already is left as it is.
+
+        A private one can be read by its owner alone, and so can a folder that is made for it.
+        """
         if self.size(name) == len(data) and self.read(name) == data:
             return
         with self.spool() as file:
             file.write(data)
-            self.publish(file, name)
+            self.publish(file, name, private=private)
 
     @contextmanager
     def spool(self) -> Iterator[IO[bytes]]:
@@ -96,13 +99,13 @@ class Store:
                 finally:
                     Path(file.name).unlink(missing_ok=True)
 
-    def publish(self, file: IO[bytes], name: str) -> None:
+    def publish(self, file: IO[bytes], name: str, *, private: bool = False) -> None:
         """Give a spooled file its name. An object that is there already has the same bytes and is replaced."""
         with disk_errors(self.root):
             file.flush()
             target = self.path(name)
-            os.makedirs(os.path.dirname(target), exist_ok=True)
-            os.chmod(file.name, 0o644)
+            os.makedirs(os.path.dirname(target), mode=0o700 if private else 0o777, exist_ok=True)
+            os.chmod(file.name, 0o600 if private else 0o644)
             os.replace(file.name, target)
 
     def publish_digested(self, file: IO[bytes], template: str) -> tuple[str, str, int]:
