@@ -18,7 +18,7 @@ LAYERS: list[set[str]] = [
     {"errors"},
     {"settings", "fingerprint", "verdict", "document", "credentials", "toml_text", "isolation", "progress"},
     {"storage"},
-    {"table", "ledger"},
+    {"part_file", "table", "ledger"},
     {"recipe", "settings_reader", "engines", "job", "workspace"},
     {"sources", "curate"},
     {"shard", "origins", "licences", "benchmarks", "collect", "annotate", "decide", "near", "release", "summary"}

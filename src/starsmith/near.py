@@ -5,20 +5,19 @@ tasks decide the groups, each reading the shingle sets of its own members. How a
 `curate.near_duplicates`; the numbers a document is known by here are its ranks in winner order.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.ipc
 
 from starsmith.curate import near_duplicates
 from starsmith.curate.exact_duplicates import WINNER_ORDER
-from starsmith.document import BANDS, ID_BYTES
+from starsmith.document import BANDS, ID_BYTES, SHINGLES
 from starsmith.engines import Query
 from starsmith.job import Outcome, Progress
 from starsmith.ledger import DROPS
+from starsmith.part_file import MappedRows
 from starsmith.settings import NearDuplicateSettings
 from starsmith.storage import Store
 from starsmith.table import Part, Table, write_part
@@ -204,7 +203,7 @@ def _shingle_sets(
     store: Store, shingles: Table, members: pa.Table
 ) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Return the members' shingle sets as (flat, starts, counts), reading no other rows of the shards."""
-    shards, rows = members["shard"].to_pylist(), members["shingle_row"].to_pylist()
+    shards, rows, contents = (members[name].to_pylist() for name in ("shard", "shingle_row", "content_id"))
     by_shard: dict[str, list[int]] = {}
     for position, shard in enumerate(shards):
         by_shard.setdefault(shard, []).append(position)
@@ -213,18 +212,8 @@ def _shingle_sets(
     flat = np.empty(int(counts.sum()), np.uint32)
     parts = {part.shard: part for part in shingles.parts}
     for shard, positions in by_shard.items():
-        with store.map(parts[shard].name) as file:
-            for position, value in zip(positions, _rows(file, [rows[each] for each in positions]), strict=True):
-                flat[starts[position] : starts[position] + counts[position]] = value
+        with MappedRows(store, parts[shard], SHINGLES) as mapped:
+            for position in positions:
+                value = mapped.value(rows[position], "shingles", key=contents[position])
+                flat[starts[position] : starts[position] + counts[position]] = np.frombuffer(value, "<u4")
     return flat, starts, counts
-
-
-def _rows(file: pa.NativeFile, rows: list[int]) -> Iterator[npt.NDArray[np.uint32]]:
-    """Yield single shingle sets of a mapped part."""
-    with pa.ipc.open_file(file) as reader:
-        batches = [reader.get_batch(number) for number in range(reader.num_record_batches)]
-    firsts = np.cumsum([0, *(batch.num_rows for batch in batches)])
-    for row in rows:
-        number = int(np.searchsorted(firsts, row, side="right")) - 1
-        value = batches[number]["shingles"][row - int(firsts[number])]
-        yield np.frombuffer(value.as_buffer(), "<u4")

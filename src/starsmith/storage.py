@@ -12,11 +12,11 @@ import json
 import os
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import pyarrow as pa
 from pyarrow import fs
@@ -26,6 +26,11 @@ from starsmith.errors import StarsmithError
 NAME_DIGITS = 32
 """Hex digits of a digest that go into a file name: 128 bits, so names do not collide at 10^10 files."""
 _COPY_BYTES = 1 << 20
+_SEAL = b',\n "sha256": "'
+
+_Look = tuple[int, int, int]
+_DIGESTS: dict[str, tuple[_Look, str]] = {}
+"""By path: inode, bytes and time of change of a file when this process last had all its bytes, and their SHA-256."""
 
 
 @contextmanager
@@ -77,6 +82,21 @@ class Store:
         """Open for zero-copy access: pages are read as they are touched and the system may drop them again."""
         return pa.memory_map(self.path(name))
 
+    def sha256(self, name: str, *, fresh: bool = False) -> str | None:
+        """Return the digest of an object's bytes, None if it does not exist.
+
+        Unless `fresh`, a file that looks as it did when this process last read or wrote it is not read again.
+        """
+        try:
+            with open(self.path(name), "rb") as file:
+                look = _look(os.fstat(file.fileno()))
+                known = _DIGESTS.get(file.name)
+                if known is None or known[0] != look or fresh:
+                    known = _DIGESTS[file.name] = look, hashlib.file_digest(file, "sha256").hexdigest()
+        except (FileNotFoundError, IsADirectoryError):
+            return None
+        return known[1]
+
     def write(self, name: str, data: bytes, *, private: bool = False) -> None:
         """Publish a small object whole. One that holds these bytes already is left as it is.
 
@@ -118,13 +138,14 @@ class Store:
             size += len(block)
         name = template.format(digest=digest.hexdigest()[:NAME_DIGITS])
         self.publish(file, name)
+        _DIGESTS[self.path(name)] = _look(os.stat(self.path(name))), digest.hexdigest()
         return name, digest.hexdigest(), size
 
     def copy(self, source: str, target: str) -> None:
         """Make an object available under a second name (a hard link where the disk allows it)."""
         with disk_errors(self.root):
             os.makedirs(os.path.dirname(self.path(target)), exist_ok=True)
-            if self.size(target) == self.size(source):
+            if self._is_copied(source, target):
                 return
             Path(self.path(target)).unlink(missing_ok=True)
             try:
@@ -138,6 +159,13 @@ class Store:
                     source_filesystem=self.filesystem,
                     destination_filesystem=self.filesystem,
                 )
+
+    def _is_copied(self, source: str, target: str) -> bool:
+        """Whether `target` is there and no older than `source`, which may have been damaged and made again."""
+        if self.size(target) != self.size(source):
+            return False
+        old, new = os.stat(self.path(source)), os.stat(self.path(target))
+        return os.path.samestat(old, new) or (old.st_nlink == 1 and new.st_mtime_ns >= old.st_mtime_ns)
 
     def names(self, prefix: str) -> list[str]:
         """Return the sorted names of all objects below a folder."""
@@ -180,7 +208,30 @@ class Store:
             os.close(handle)
 
 
+def _look(found: os.stat_result) -> _Look:
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
 def to_json(value: object) -> bytes:
     """Return readable JSON with sorted keys: equal values give equal bytes. Paths not in UTF-8 come back whole."""
     text = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
     return text.encode("utf-8", "surrogatepass")
+
+
+def sealed(value: Mapping[str, object]) -> bytes:
+    """Return the JSON of an object with the SHA-256 of all the rest as its last member."""
+    text = to_json(value)
+    return text[:-3] + _SEAL + hashlib.sha256(text).hexdigest().encode() + b'"\n}\n'
+
+
+def unsealed(data: bytes) -> dict[str, Any]:
+    """Return the object that was `sealed`.
+
+    Raises ValueError if any byte of it has changed.
+    """
+    text, _, digest = data.rpartition(_SEAL)
+    text += b"\n}\n"
+    if digest != hashlib.sha256(text).hexdigest().encode() + b'"\n}\n':
+        raise ValueError("its bytes are not those that were written")
+    value: dict[str, Any] = json.loads(text)
+    return value

@@ -6,7 +6,6 @@ written after them, so a table exists when its record exists. Records are the on
 record is there and whose parts are there is not run again.
 """
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import IO, Any
@@ -20,7 +19,8 @@ import pyarrow.ipc
 import pyarrow.parquet as pq
 
 from starsmith.fingerprint import fingerprint
-from starsmith.storage import Store, to_json
+from starsmith.part_file import CHECK, PARQUET, PartFile, with_checks
+from starsmith.storage import Store, sealed, unsealed
 
 ROW_GROUP_ROWS = 65_536
 CONTENT_ROW_GROUP_BYTES = 8 << 20
@@ -67,12 +67,12 @@ class Table:
         if not self.parts:
             return ds.dataset(self.schema.empty_table())
         files = [store.path(part.name) for part in self.parts]
-        return ds.dataset(files, schema=self.schema, format="parquet", filesystem=store.filesystem)
+        return ds.dataset(files, schema=self.schema, format=PARQUET, filesystem=store.filesystem)
 
     def read(self, store: Store, columns: Sequence[str] | None = None) -> pa.Table:
         """Return all rows in memory; only for tables known to be small."""
         wanted = self.schema if columns is None else pa.schema([self.schema.field(name) for name in columns])
-        tables = [pq.read_table(store.open(part.name), columns=list(wanted.names)).cast(wanted) for part in self.parts]
+        tables = [PartFile(store, part).read(wanted.names).cast(wanted) for part in self.parts]
         return pa.concat_tables(tables) if tables else wanted.empty_table()
 
 
@@ -114,6 +114,7 @@ def write_rows(
         compression_level=compression_level,
         use_dictionary=[name for name in schema.names if name not in bulk] or False,
         write_statistics=[name for name in schema.names if name not in bulk] or False,
+        write_page_checksum=True,
     ) as writer:
         for group in row_groups(batches, schema, bulk=bulk):
             writer.write_table(group, row_group_size=max(group.num_rows, 1))
@@ -122,10 +123,10 @@ def write_rows(
 
 
 def write_mapped_part(store: Store, table: str, schema: pa.Schema, rows: pa.Table, *, shard: str) -> Part:
-    """Write one part as an uncompressed Arrow file, whose rows can be read singly without reading the rest."""
+    """Write one part of binary columns as an uncompressed Arrow file, whose rows can be read singly (`MappedRows`)."""
     with store.spool() as file:
-        with pa.ipc.new_file(file, schema) as writer:
-            writer.write_table(rows.combine_chunks())
+        with pa.ipc.new_file(file, schema.append(CHECK)) as writer:
+            writer.write_table(with_checks(rows.combine_chunks()))
         name, digest, size = store.publish_digested(file, f"tables/{table}/{shard}-{{digest}}.arrow")
     return Part(shard=shard, name=name, rows=rows.num_rows, bytes=size, digest=digest)
 
@@ -173,7 +174,7 @@ class Record:
         return record_name(self.stage, self.fingerprint)
 
     def write(self, store: Store) -> None:
-        store.write(self.name, to_json(_plain(self)))
+        store.write(self.name, sealed(_plain(self)))
 
 
 def record_name(stage: str, key: str) -> str:
@@ -204,7 +205,7 @@ def read_record(store: Store, stage: str, key: str) -> Record | None:
     if not store.exists(name):
         return None
     try:
-        plain = json.loads(store.read(name))
+        plain = unsealed(store.read(name))
         outputs = {table: tuple(Part(**part) for part in parts) for table, parts in plain["outputs"].items()}
         record = Record(**{**plain, "outputs": outputs})
         whole = all(store.size(part.name) == part.bytes for parts in outputs.values() for part in parts)

@@ -8,12 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
 from starsmith.errors import StarsmithError
-from starsmith.storage import Store, disk_errors, to_json
+from starsmith.storage import Store, disk_errors, sealed, to_json, unsealed
 from starsmith.table import Part, Table
 
 FORMAT = 1
@@ -132,7 +131,7 @@ def writing(path: Path | str) -> Iterator[Store]:
 def write_build(store: Store, build: BuildRecord) -> None:
     """Write the record of a build. If nothing was done it stays, with the times of the run that did the work."""
     if any(stage.ran for stage in build.stages) or not _is_recorded(store, build):
-        store.write(BUILD_FILE, to_json(asdict(build)))
+        store.write(BUILD_FILE, sealed(asdict(build)))
 
 
 def _is_recorded(store: Store, build: BuildRecord) -> bool:
@@ -156,7 +155,7 @@ def read_build(store: Store) -> BuildRecord:
     if not store.exists(BUILD_FILE):
         raise StarsmithError(f"The workspace {store.root} holds no finished build. Run `starsmith build` first.")
     try:
-        plain: dict[str, Any] = json.loads(store.read(BUILD_FILE))
+        plain = unsealed(store.read(BUILD_FILE))
         plain["stages"] = tuple(StageReport(**stage) for stage in plain["stages"])
         plain["tables"] = {name: tuple(Part(**part) for part in parts) for name, parts in plain["tables"].items()}
         plain["records"], plain["notes"] = tuple(plain["records"]), tuple(plain["notes"])

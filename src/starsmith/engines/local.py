@@ -23,6 +23,7 @@ from starsmith.engines import Query, Task
 from starsmith.engines.sql_subset import violations
 from starsmith.errors import StarsmithError
 from starsmith.isolation import end_with_parent
+from starsmith.part_file import reading
 from starsmith.storage import Store, disk_errors
 from starsmith.table import Part, Table, write_part
 
@@ -173,17 +174,19 @@ class LocalEngine:
         if found := violations(query.text):
             raise ValueError(f"query {query.name} leaves the common SQL subset: {'; '.join(found)}")
         connection = self._duckdb()
-        for name, table in tables.items():
-            connection.register(name, table.dataset(store) if isinstance(table, Table) else table)
+        parts = [part for table in tables.values() if isinstance(table, Table) for part in table.parts]
         order = [query.partition_by] if query.partition_by else []
         order += [column for column in query.key if column not in order]
         by = ", ".join(f"{column} ASC NULLS FIRST" for column in order)
+        # The select list casts nothing: Arrow casts each batch, the same way on every engine.
+        columns = ", ".join(query.schema.names)
+        text = f"SELECT {columns} FROM ({query.text}) AS result ORDER BY {by}"
         try:
-            # The select list casts nothing: Arrow casts each batch, the same way on every engine.
-            columns = ", ".join(query.schema.names)
-            text = f"SELECT {columns} FROM ({query.text}) AS result ORDER BY {by}"
-            with connection.sql(text).to_arrow_reader() as reader:
-                return tuple(_write(store, query, reader))
+            with reading(store, parts):
+                for name, table in tables.items():
+                    connection.register(name, table.dataset(store) if isinstance(table, Table) else table)
+                with connection.sql(text).to_arrow_reader() as reader:
+                    return tuple(_write(store, query, reader))
         except (duckdb.OutOfMemoryException, duckdb.IOException) as error:
             said = str(error).partition("\n")[0]
             raise StarsmithError(

@@ -22,6 +22,7 @@ from starsmith.curate.kernel import Indices
 from starsmith.curate.minhash import Hashes
 from starsmith.curate.near_duplicates import shingle_views
 from starsmith.document import ID_BYTES, SHINGLES
+from starsmith.part_file import reading
 from starsmith.settings import NearDuplicateSettings
 from starsmith.storage import Store
 from starsmith.table import Part
@@ -91,7 +92,7 @@ class _Sets:
 
 @contextmanager
 def _sets(store: Store, part: Part) -> Iterator[_Sets]:
-    with store.map(part.name) as file, pa.ipc.open_file(file) as reader:
+    with reading(store, [part]), store.map(part.name) as file, pa.ipc.open_file(file) as reader:
         table = reader.read_all().combine_chunks()
         shingles = table["shingles"].combine_chunks() if part.rows else pa.array([], pa.large_binary())
         flat, starts, counts = shingle_views(shingles)

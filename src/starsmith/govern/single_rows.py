@@ -11,9 +11,9 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from starsmith.document import ORIGINS
+from starsmith.part_file import PartFile
 from starsmith.storage import Store
 from starsmith.table import Part
 from starsmith.workspace import BuildRecord
@@ -27,7 +27,7 @@ class SingleRows:
     def __init__(self, store: Store, build: BuildRecord) -> None:
         self.store = store
         self.build = build
-        self._files: dict[str, pq.ParquetFile] = {}
+        self._files: dict[str, PartFile] = {}
         self._columns: dict[tuple[str, int], dict[str, pa.ChunkedArray]] = {}
 
     @cached_property
@@ -74,7 +74,7 @@ class SingleRows:
 
     def _places(self, part: Part, schema: pa.Schema, wanted: Mapping[str, str | bytes]) -> Iterator[tuple[int, int]]:
         """Yield (row group, row within it) of the rows of a part with the wanted values."""
-        for group in range(self._file(part).num_row_groups):
+        for group in range(self._file(part).row_groups):
             if not self._excludes(part, schema, group, wanted):
                 columns = self._read(part, group, list(wanted))
                 matches = [
@@ -91,7 +91,7 @@ class SingleRows:
         """Return columns of a row group; what was read before is not read again."""
         known = self._columns.setdefault((part.name, group), {})
         if missing := [name for name in names if name not in known]:
-            table = self._file(part).read_row_group(group, columns=missing, use_threads=False)
+            table = self._file(part).read_group(group, missing, use_threads=False)
             known |= {name: table[name] for name in missing}
         return known
 
@@ -104,7 +104,7 @@ class SingleRows:
                 return True
         return False
 
-    def _file(self, part: Part) -> pq.ParquetFile:
+    def _file(self, part: Part) -> PartFile:
         if part.name not in self._files:
-            self._files[part.name] = pq.ParquetFile(self.store.open(part.name))
+            self._files[part.name] = PartFile(self.store, part)
         return self._files[part.name]

@@ -1,0 +1,194 @@
+"""Files of tables as they are read: no byte counts that is not the one that was written.
+
+A part is known by the SHA-256 in its record. A Parquet part is held against it when a process first reads it, and
+each of its pages against the page's own check sum whenever it is read. Of a mapped part single rows are read, and each
+row has a check sum beside it. What does not agree is an error that names the file and says what to do; whatever Arrow
+says of a damaged file is told that way too. What is written where stands in `table`.
+"""
+
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, NoReturn, Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.ipc
+import pyarrow.parquet as pq
+
+from starsmith.errors import StarsmithError
+from starsmith.storage import Store
+
+CHECK = pa.field("check", pa.uint32(), nullable=False)
+"""The last column of a mapped part: the CRC-32 of the rest of the row."""
+
+PARQUET = ds.ParquetFileFormat(
+    default_fragment_scan_options=ds.ParquetFragmentScanOptions(page_checksum_verification=True)
+)
+
+
+class Recorded(Protocol):
+    """A file with what its record says of it."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def bytes(self) -> int: ...
+    @property
+    def digest(self) -> str: ...
+
+
+def damage(store: Store, part: Recorded, *, fresh: bool = False) -> str | None:
+    """Return what is wrong with a file and what to do, or None. A file that has not changed is not read twice.
+
+    Unless `fresh`, what this process has read or written is believed to be what still lies on the disk.
+    """
+    path = store.path(part.name)
+    try:
+        size, digest = store.size(part.name), store.sha256(part.name, fresh=fresh)
+    except OSError as error:
+        return f"{path} cannot be read: {error.strerror or error}. {_MEND}"
+    if size is None or digest is None:
+        return f"{path} is missing. Run `starsmith build` again: it is made anew."
+    if size != part.bytes:
+        return f"{path} is damaged: it has {size:,} bytes, its record says {part.bytes:,}. {_MEND}"
+    if digest != part.digest:
+        return f"{path} is damaged: its SHA-256 is {digest}, its record says {part.digest}. {_MEND}"
+    return None
+
+
+_MEND = "Delete it and run `starsmith build` again: it is made anew."
+
+
+@contextmanager
+def reading(store: Store, parts: Iterable[Recorded]) -> Iterator[None]:
+    """Read parts within this block: before it they are whole, and an error within it that damage explains says so.
+
+    Raises StarsmithError.
+    """
+    named = list(parts)
+    for part in named:
+        if said := damage(store, part):
+            raise StarsmithError(said)
+    try:
+        yield
+    except Exception as error:
+        for part in named:
+            if said := damage(store, part, fresh=True):
+                raise StarsmithError(said) from error
+        if len(named) == 1 and isinstance(error, OSError | pa.ArrowInvalid):
+            words = str(error).partition("\n")[0]
+            raise StarsmithError(f"{store.path(named[0].name)} cannot be read: {words}. {_MEND}") from error
+        raise
+
+
+class PartFile:
+    """A Parquet part, open for reading."""
+
+    def __init__(self, store: Store, part: Recorded) -> None:
+        self._store, self._part = store, part
+        with self._reading():
+            self._file = pq.ParquetFile(store.open(part.name), page_checksum_verification=True)
+
+    def _reading(self) -> Any:
+        return reading(self._store, [self._part])
+
+    @property
+    def metadata(self) -> Any:
+        return self._file.metadata
+
+    @property
+    def row_groups(self) -> int:
+        return int(self._file.num_row_groups)
+
+    def read(self, columns: Sequence[str] | None = None) -> pa.Table:
+        with self._reading():
+            return self._file.read(columns=None if columns is None else list(columns))
+
+    def read_group(self, group: int, columns: Sequence[str], *, use_threads: bool = True) -> pa.Table:
+        with self._reading():
+            return self._file.read_row_group(group, columns=list(columns), use_threads=use_threads)
+
+    def close(self) -> None:
+        self._file.close()
+
+    def __enter__(self) -> "PartFile":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class MappedRows:
+    """A mapped part, open for reading single rows; `close` it after the last value taken from it has been used.
+
+    `schema` is that of its rows, all of it binary; the first column is the key of a row.
+    """
+
+    def __init__(self, store: Store, part: Recorded, schema: pa.Schema) -> None:
+        self._store, self._part = store, part
+        if store.size(part.name) != part.bytes:
+            self._fail("its size has changed")
+        try:
+            self._file = store.map(part.name)
+            reader = pa.ipc.open_file(self._file)
+            batches = [reader.get_batch(number) for number in range(reader.num_record_batches)]
+            for batch in batches:
+                # Offsets that lead out of the file would end the process.
+                batch.validate(full=True)
+        except (pa.ArrowException, OSError) as error:
+            self._fail(error)
+        if not reader.schema.equals(schema.append(CHECK)):
+            self._fail("its columns are not those of its table")
+        self._columns = {name: number for number, name in enumerate(schema.names)}
+        self._batches = [batch.columns for batch in batches]
+        self._firsts = np.cumsum([0, *(batch.num_rows for batch in batches)])
+
+    def _fail(self, why: object) -> NoReturn:
+        cause = why if isinstance(why, Exception) else None
+        said = damage(self._store, self._part, fresh=True)
+        raise StarsmithError(said or f"{self._store.path(self._part.name)} cannot be read: {why}. {_MEND}") from cause
+
+    def value(self, row: int, column: str, *, key: bytes) -> memoryview:
+        """Return the bytes of a column in one row, which must be that of `key`.
+
+        Raises StarsmithError if they are not those that were written.
+        """
+        if not 0 <= row < self._firsts[-1]:
+            self._fail(f"it has no row {row}")
+        number = int(np.searchsorted(self._firsts, row, side="right")) - 1
+        *columns, checks = self._batches[number]
+        place = row - int(self._firsts[number])
+        values = [each[place].as_buffer() for each in columns]
+        if _check(values) != checks[place].as_py() or values[0].to_pybytes() != key:
+            self._fail(f"row {row} is not the one that was written")
+        return memoryview(values[self._columns[column]])
+
+    def close(self) -> None:
+        self._file.close()
+
+    def __enter__(self) -> "MappedRows":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def with_checks(rows: pa.Table) -> pa.Table:
+    """Return rows of binary columns with the CHECK column of a mapped part."""
+    columns = [rows[name] for name in rows.schema.names]
+    checks = [_check(value.as_buffer() for value in values) for values in zip(*columns, strict=True)]
+    return rows.append_column(CHECK, pa.array(checks, CHECK.type))
+
+
+def _check(values: Iterable[pa.Buffer]) -> int:
+    check = 0
+    for value in values:
+        check = zlib.crc32(value, check)
+    return check
