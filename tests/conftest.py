@@ -5,8 +5,10 @@ import json
 import os
 import random
 import shutil
+import socket
 import subprocess
 import textwrap
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +19,11 @@ import hypothesis
 import pytest
 
 from starsmith.build import BuildResult, build
+from starsmith.curate.malware import Scanner
 from starsmith.engines.local import LocalEngine
 from starsmith.progress import Quiet
 from starsmith.recipe import loads
+from starsmith.settings import MalwareSettings
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -345,3 +349,81 @@ def small_disk(tmp_path: Path) -> Callable[[str, str], subprocess.CompletedProce
         return subprocess.run(shell, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300)
 
     return run
+
+
+CLAMD_FILES = Path("/usr/share/clamav-testfiles")
+
+
+def _end(daemon: subprocess.Popen[bytes]) -> None:
+    daemon.terminate()
+    daemon.wait(30)
+
+
+class Clamd:
+    """A clamd of the test's own. It knows clam.exe, and whatever is given as `known`, by their digests."""
+
+    def __init__(self, folder: Path, known: dict[str, bytes] | None = None) -> None:
+        self.probe = (CLAMD_FILES / "clam.exe").read_bytes()
+        self.socket = str(folder / "s")
+        self._configuration = folder / "clamd.conf"
+        self.signatures = folder / "database" / "own.hdb"
+        self.signatures.parent.mkdir()
+        contents = {"Own.Clam": self.probe, **(known or {})}
+        self.signatures.write_text(
+            "".join(f"{hashlib.md5(each).hexdigest()}:{len(each)}:{name}\n" for name, each in contents.items())
+        )
+        lines = [
+            f"DatabaseDirectory {folder / 'database'}",
+            f"LocalSocket {self.socket}",
+            f"TemporaryDirectory {folder}",
+            "Foreground yes",
+            "DisableCache yes",
+            "Bytecode no",
+            "StreamMaxLength 2M",
+            "MaxFileSize 2M",
+            *(["User root"] if os.geteuid() == 0 else []),
+        ]
+        self._configuration.write_text("\n".join(lines) + "\n")
+        self.daemon = self.start()
+
+    def start(self) -> subprocess.Popen[bytes]:
+        path = os.environ["PATH"] + ":/usr/sbin"
+        command = [shutil.which("clamd", path=path) or "clamd", "--config-file", str(self._configuration)]
+        daemon = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        for _ in range(600):
+            with socket.socket(socket.AF_UNIX) as attempt:
+                if daemon.poll() is not None:
+                    break
+                if attempt.connect_ex(self.socket) == 0:
+                    return daemon
+            time.sleep(0.1)
+        _end(daemon)
+        raise AssertionError("clamd did not start")
+
+    def stop(self) -> None:
+        _end(self.daemon)
+
+    def restart(self) -> None:
+        self.stop()
+        self.daemon = self.start()
+
+    def scanner(self, **keys: object) -> Scanner:
+        settings = MalwareSettings(**{"clamd": self.socket, "max_age_days": 0.0, "max_bytes": 1_900_000, **keys})
+        return Scanner(settings, probe=self.probe)
+
+
+@pytest.fixture(scope="session")
+def clamd_files() -> Path:
+    """The folder of clamd's harmless test files; where they or clamd are absent tests skip, and in CI fail."""
+    if CLAMD_FILES.is_dir() and shutil.which("clamd", path=os.environ["PATH"] + ":/usr/sbin"):
+        return CLAMD_FILES
+    reason = "clamd and its test files are absent; install clamav-daemon and clamav-testfiles."
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def new_clamd(clamd_files: Path) -> type[Clamd]:
+    """What starts a clamd in a folder; whoever starts one stops it."""
+    return Clamd

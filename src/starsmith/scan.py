@@ -290,14 +290,15 @@ _warm_once = lru_cache(maxsize=1)(_warm)
 @contextmanager
 def _malware_scanner(detectors: Detectors) -> Iterator[Callable[[pa.RecordBatch], dict[bytes, str]]]:
     """Yield a function that returns the signatures found in a batch, by content id."""
-    if detectors.malware is None:
+    settings = detectors.malware
+    if settings is None:
         yield lambda batch: {}
         return
-    with Scanner(detectors.malware, probe=detectors.probe) as scanner:
+    with Scanner(settings, probe=detectors.probe) as scanner:
 
         def signatures_of(batch: pa.RecordBatch) -> dict[bytes, str]:
             found = scanner.scan(batch["content"].to_pylist())
-            if str(scanner.database) != detectors.database:
+            if _database(scanner, settings) != detectors.database:
                 raise StarsmithError(
                     f"clamd has loaded other signatures during the build ({scanner.database} in place of "
                     f"{detectors.database}). Run the same command again."
@@ -329,7 +330,7 @@ def detectors_of(builder: Builder, recipe: Recipe) -> Detectors:
     database = None
     if malware is not None:
         with Scanner(malware, probe=probe) as scanner:
-            database = str(scanner.database)
+            database = _database(scanner, malware)
     return Detectors(
         redaction=recipe.redaction,
         decontamination=recipe.decontamination,
@@ -338,6 +339,21 @@ def detectors_of(builder: Builder, recipe: Recipe) -> Detectors:
         probe=probe,
         database=database,
     )
+
+
+def _database(scanner: Scanner, settings: MalwareSettings) -> str:
+    """Return the signature database in words that change whenever it does.
+
+    Raises StarsmithError where nobody would notice: rows of older signatures would then pass for today's.
+    """
+    if scanner.database.built is not None:
+        return str(scanner.database)
+    if not settings.signatures:
+        raise StarsmithError(
+            f"clamd at {settings.clamd} has signatures without a date, so a change of them cannot be noticed. Give "
+            "their state a name, as `signatures` in [malware], and another one when they change."
+        )
+    return f"{scanner.database} {settings.signatures}"
 
 
 def _probe(recipe: Recipe) -> bytes:

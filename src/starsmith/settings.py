@@ -242,6 +242,11 @@ class MalwareSettings:
     max_age_days: float = setting(
         7.0, "Greatest age of the signature database (0: any, also one of your own without a date).", least=0
     )
+    signatures: str = setting(
+        "",
+        "A name for the state of your own signatures, where clamd has no dated ones. Change it when they change: all "
+        "is then scanned again.",
+    )
     max_bytes: int = setting(
         10 * 1024 * 1024,
         "Largest content. clamd's MaxFileSize, MaxScanSize and StreamMaxLength must not be below it; it is tried out.",
