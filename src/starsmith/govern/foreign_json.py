@@ -32,14 +32,16 @@ def read_file(path: Path, *, most: int, what: str) -> bytes:
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     except OSError as error:
         raise StarsmithError(f"The {what} {path} cannot be read: {error.strerror}.") from error
-    with open(handle, "rb") as file:
+    try:
         about = os.fstat(handle)
         if not stat.S_ISREG(about.st_mode):
             raise StarsmithError(f"The {what} {path} is no file.")
-        data = file.read(most + 1) if about.st_size <= most else b""
-    if about.st_size > most or len(data) > most:
-        raise StarsmithError(f"The {what} {path} has {about.st_size:,} bytes; expected at most {most:,}.")
-    return data
+        if about.st_size > most:
+            raise StarsmithError(f"The {what} {path} has {about.st_size:,} bytes; expected at most {most:,}.")
+        with open(handle, "rb", closefd=False) as file:
+            return file.read(most)
+    finally:
+        os.close(handle)
 
 
 def parse(data: bytes, where: str) -> "Fields":
