@@ -26,7 +26,7 @@ LAYERS: list[set[str]] = [
     {"govern"},
     {"pipeline"},
     {"build"},
-    {"cli", "reference", "__main__"},
+    {"cli", "command", "opt_out_cli", "reference", "__main__"},
 ]
 """From the bottom up, by the first part of a module's name. A module imports from below, or beside it in no ring."""
 

@@ -5,31 +5,25 @@ standard output, progress and errors to standard error. Exit codes: 0 done, 1 th
 """
 
 import argparse
-import json
 import os
 import select
 import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn, TextIO
+from typing import Any, TextIO
 
 from starsmith import __version__
-from starsmith.errors import StarsmithError, UsageError
+from starsmith.command import Parser, add_command, print_json
+from starsmith.errors import StarsmithError
+from starsmith.opt_out_cli import add_opt_out
 
 STAGES = ("collect", "annotate", "decide", "release")
 
 
-class _Parser(argparse.ArgumentParser):
-    """Reports a usage error the way every other error is reported."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message[0].upper()}{message[1:]}. Try `{self.prog} --help`.")
-
-
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the whole command line; the CLI reference is generated from it."""
-    top = _Parser(prog="starsmith", description="Build code corpora that you can answer for.")
+    top = Parser(prog="starsmith", description="Build code corpora that you can answer for.")
     top.add_argument("--version", action="version", version=f"starsmith {__version__}")
     top.add_argument("--debug", action="store_true", help="show the traceback of an error")
     commands = top.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
@@ -39,25 +33,17 @@ def parser() -> argparse.ArgumentParser:
     _add_why(commands)
     _add_report(commands)
     _add_gc(commands)
+    add_opt_out(commands)
     return top
 
 
-def _command(commands: Any, name: str, summary: str, run: Any) -> argparse.ArgumentParser:
-    command: argparse.ArgumentParser = commands.add_parser(name, help=summary, description=summary)
-    command.add_argument(
-        "--debug", action="store_true", default=argparse.SUPPRESS, help="show the traceback of an error"
-    )
-    command.set_defaults(run=run)
-    return command
-
-
 def _add_init(commands: Any) -> None:
-    command = _command(commands, "init", "Write a complete, commented recipe.", run_init)
+    command = add_command(commands, "init", "Write a complete, commented recipe.", run_init)
     command.add_argument("recipe", metavar="RECIPE", help="the file to write; it must not exist")
 
 
 def _add_build(commands: Any) -> None:
-    command = _command(commands, "build", "Build a corpus: collect, annotate, decide, release.", run_build)
+    command = add_command(commands, "build", "Build a corpus: collect, annotate, decide, release.", run_build)
     command.add_argument("recipe", metavar="RECIPE", help="the recipe, a TOML file")
     command.add_argument("--workspace", metavar="W", help="the folder of the corpus, in place of the recipe's")
     command.add_argument("--workers", metavar="N", type=_positive, help="processes to use (default: one per core)")
@@ -66,7 +52,7 @@ def _add_build(commands: Any) -> None:
 
 
 def _add_status(commands: Any) -> None:
-    command = _command(
+    command = add_command(
         commands, "status", "Show every stage of the last build, and what a re-run would do.", run_status
     )
     command.add_argument("workspace", metavar="W", help="the folder of the corpus")
@@ -74,7 +60,7 @@ def _add_status(commands: Any) -> None:
 
 
 def _add_why(commands: Any) -> None:
-    command = _command(commands, "why", "Say what happened to a document, an origin, or a piece of code.", run_why)
+    command = add_command(commands, "why", "Say what happened to a document, an origin, or a piece of code.", run_why)
     command.add_argument("workspace", metavar="W", help="the folder of the corpus")
     command.add_argument(
         "target",
@@ -85,13 +71,13 @@ def _add_why(commands: Any) -> None:
 
 
 def _add_report(commands: Any) -> None:
-    command = _command(commands, "report", "Write the report of the last build: one HTML file.", run_report)
+    command = add_command(commands, "report", "Write the report of the last build: one HTML file.", run_report)
     command.add_argument("workspace", metavar="W", help="the folder of the corpus")
     command.add_argument("--out", metavar="FILE", help="where to write it (default: report.html in the workspace)")
 
 
 def _add_gc(commands: Any) -> None:
-    command = _command(commands, "gc", "Remove what the last build does not refer to.", run_gc)
+    command = add_command(commands, "gc", "Remove what the last build does not refer to.", run_gc)
     command.add_argument("workspace", metavar="W", help="the folder of the corpus")
     command.add_argument("--json", action="store_true", help="print one JSON object")
 
@@ -131,7 +117,7 @@ def run_build(arguments: argparse.Namespace) -> None:
             reporter=progress,
         )
     if arguments.json:
-        _print_json(result.plain())
+        print_json(result.plain())
     else:
         build_table(result)
 
@@ -142,7 +128,7 @@ def run_status(arguments: argparse.Namespace) -> None:
 
     result = status(Path(arguments.workspace))
     if arguments.json:
-        _print_json(result.plain())
+        print_json(result.plain())
     else:
         status_table(result)
 
@@ -155,7 +141,7 @@ def run_why(arguments: argparse.Namespace) -> None:
     target = arguments.target
     answer = look_up.snippet(sys.stdin.buffer.read()) if target == "-" else look_up.target(target)
     if arguments.json:
-        _print_json(answer.plain())
+        print_json(answer.plain())
     else:
         print(answer.words())
 
@@ -176,14 +162,9 @@ def run_gc(arguments: argparse.Namespace) -> None:
     with writing(arguments.workspace) as store:
         files, size = collect_garbage(store, read_build(store))
     if arguments.json:
-        _print_json({"files": files, "bytes": size})
+        print_json({"files": files, "bytes": size})
     else:
         print(f"Removed {files:,} files, {size:,} bytes.")
-
-
-def _print_json(value: object) -> None:
-    json.dump(value, sys.stdout, ensure_ascii=False, indent=1)
-    print()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -77,7 +77,15 @@ def cli_reference(parser: argparse.ArgumentParser) -> str:
 
 
 def _commands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
-    """Return the subcommands of a parser by name, in the order in which they were added."""
+    """Return the commands of a parser by name, a group before the commands in it, in the order of their adding."""
+    commands: dict[str, argparse.ArgumentParser] = {}
+    for name, command in _group(parser).items():
+        inner = _commands(command)
+        commands |= {name: command, **{f"{name} {each}": found for each, found in inner.items()}}
+    return commands
+
+
+def _group(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
     groups = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
     return {name: command for group in groups for name, command in group.choices.items()}
 
@@ -103,7 +111,7 @@ def _form(action: argparse.Action) -> str:
 def _synopsis(command: argparse.ArgumentParser) -> str:
     positional = [_form(a) for a in _shown(command) if not a.option_strings]
     optional = [f"[{_form(a)}]" for a in _shown(command) if a.option_strings]
-    return " ".join([command.prog, *positional, *optional])
+    return " ".join([command.prog, *positional, *optional, *(["COMMAND …"] if _group(command) else [])])
 
 
 def _options(command: argparse.ArgumentParser) -> Iterator[str]:

@@ -93,6 +93,7 @@ def identity(request: Request) -> tuple[str, str]:
 
 
 def _name_key(kind: str, name: str) -> str:
+    name = name.strip().rstrip("/")
     if kind == "owner":
         return owner_name(name)
     owner, _, last = name.rpartition("/")
@@ -241,8 +242,13 @@ def add_all(store: Store, requests: Sequence[Request]) -> list[bool]:
 
     Raises StarsmithError for a malformed one; none is added then.
     """
+    return put(store, [checked(request) for request in requests])
+
+
+def put(store: Store, requests: Sequence[Request]) -> list[bool]:
+    """Put requests on the list that `checked` has given; otherwise like `add_all`."""
     listed = {identity(each): each for each in read(store).requests}
-    changes = [_merge(listed, checked(request)) for request in requests]
+    changes = [_merge(listed, request) for request in requests]
     if any(changes):
         plain = {"format": FORMAT, "requests": [asdict(each) for each in listed.values()]}
         store.write(REQUESTS_FILE, to_json(plain), private=True)

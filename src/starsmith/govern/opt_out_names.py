@@ -183,10 +183,14 @@ def _host_alone(url: str) -> str | None:
     if not url.lower().startswith(_SCHEMES):
         return None
     try:
-        has_path = urlsplit(url).path.strip("/")
+        parts = urlsplit(url)
     except ValueError:
         return None
-    found = None if has_path else network_url(f"{url.partition('?')[0].partition('#')[0].rstrip('/')}/any")
+    found = (
+        None
+        if parts.path.strip("/") or not parts.netloc
+        else network_url(f"{url.partition('?')[0].partition('#')[0].rstrip('/')}/any")
+    )
     return found.removesuffix("/any") if found else None
 
 

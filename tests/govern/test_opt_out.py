@@ -1,0 +1,497 @@
+"""Opt-outs: which origins a request means, and a list that is whole or an error."""
+
+import json
+import os
+import random
+import stat
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from starsmith.document import Origin, content_id, origin_id, swhid
+from starsmith.errors import StarsmithError
+from starsmith.govern.opt_out import (
+    CONTENTS_FILE,
+    REQUESTS_FILE,
+    OptOuts,
+    Request,
+    add,
+    add_all,
+    checked,
+    read,
+    record_contents,
+)
+from starsmith.govern.opt_out_names import CASE_INSENSITIVE_HOSTS, folded, place_of, shown_place
+from starsmith.sources.archive_metadata import identity, unnamed
+from starsmith.sources.git_remote import repository_name
+from starsmith.storage import Store
+
+CYRILLIC_A, KELVIN = "\u0430", "\u212a"
+
+
+def cloned(remote: str, **more: bytes) -> Origin:
+    """The origin of a clone, named as the git source names it."""
+    found = repository_name(f'[remote "origin"]\n url = {remote}', Path("/somewhere/folder/clone"))
+    return origin(found.url, found.owner, found.name, **more)
+
+
+def origin(url: str, owner: str, name: str, **more: bytes) -> Origin:
+    return Origin(source="git", url=url, owner=owner, name=name, location="", state="", **more)  # type: ignore[arg-type]
+
+
+def packed(file_name: str, metadata: str) -> Origin:
+    """The origin of an archive, named as the archive source names it."""
+    found = identity(file_name, "0" * 64, metadata.encode())
+    return origin(found.url, found.owner, found.name)
+
+
+def means(kind: str, value: str, of: Origin, *aliases: str) -> bool:
+    """Whether a request takes an origin out, as it was written and as it is kept."""
+    request = Request(kind=kind, value=value, aliases=aliases)
+    answers = {OptOuts(requests=(each,)).is_left(of) for each in (request, checked(request))}
+    assert len(answers) == 1
+    return answers.pop()
+
+
+GITHUB = cloned("https://github.com/Acme/Tool.git")
+UNKNOWN = cloned("https://git.example.org/Acme/Tool.git")
+LOCAL = cloned("/srv/elsewhere")
+NESTED = cloned("https://gitlab.com/group/sub/tool")
+KERNEL = cloned("git://git.kernel.org/pub/scm/linux/kernel/git/penguin/linux.git")
+SOURCEHUT = cloned("https://git.sr.ht/~sir/tool")
+SCOPED = packed("acme-tool-1.0.0.tgz", '{"name": "@acme/tool", "version": "1.0.0"}')
+UNSCOPED = packed("tool-1.0.0.tgz", '{"name": "tool", "version": "1.0.0"}')
+WHEEL = packed("Foo_Bar-1.0-py3-none-any.whl", "Name: Foo.Bar\nVersion: 1.0\n")
+CRATE = packed("foo_bar-1.0.0.crate", '[package]\nname = "foo_bar"\nversion = "1.0.0"\n')
+LIBRARY = origin("pkg:generic/python@3.11.2", "python", "cpython-stdlib")
+
+
+# ---- owners and repositories
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "of", "expected"),
+    [
+        ("owner", "acme", GITHUB, True),
+        ("owner", "ACME", GITHUB, True),
+        ("owner", "Acme", UNKNOWN, True),
+        ("owner", "acme", UNKNOWN, False),
+        ("owner", "acme", cloned("https://gitlab.example.org/ACME/x"), True),
+        ("owner", "acme", cloned("https://www.github.com/Acme/x"), True),
+        ("owner", "acm", GITHUB, False),
+        ("owner", "acmecorp", GITHUB, False),
+        ("owner", "Tool", GITHUB, False),
+        ("owner", f"{CYRILLIC_A}cme", GITHUB, False),
+        ("owner", "acme", origin(f"https://github.com/{CYRILLIC_A}cme/x", f"{CYRILLIC_A}cme", "x"), False),
+        ("owner", "FOLDER", LOCAL, True),
+        ("owner", "@acme", GITHUB, True),
+        ("owner", "acme/", GITHUB, True),
+        ("owner", "group", NESTED, True),
+        ("owner", "Group/Sub", NESTED, True),
+        ("owner", "sub", NESTED, True),
+        ("owner", "group/other", NESTED, False),
+        ("owner", "group/sub/tool", NESTED, False),
+        ("owner", "penguin", KERNEL, True),
+        ("owner", "sir", SOURCEHUT, True),
+        ("owner", "~Sir", SOURCEHUT, True),
+        ("owner", "acme", SCOPED, True),
+        ("owner", "npm", UNSCOPED, False),
+        ("owner", "pypi", WHEEL, False),
+        ("owner", "cargo", CRATE, False),
+        ("owner", "archive", origin(unnamed("a.zip", "12").url, "archive", "a.zip"), False),
+        ("owner", "npm", cloned("https://github.com/npm/cli"), True),
+        ("owner", "python", LIBRARY, True),
+        ("repository", "acme/tool", GITHUB, True),
+        ("repository", "ACME/TOOL.git", GITHUB, True),
+        ("repository", "acme/tool", UNKNOWN, False),
+        ("repository", "Acme/Tool", UNKNOWN, True),
+        ("repository", "acme/tool2", GITHUB, False),
+        ("repository", "acme/too", GITHUB, False),
+        ("repository", "group/sub/tool", NESTED, True),
+        ("repository", "sub/tool", NESTED, True),
+        ("repository", "group/tool", NESTED, False),
+        ("repository", "group/sub", NESTED, False),
+        ("repository", "folder/CLONE", LOCAL, True),
+        ("repository", "@acme/tool", SCOPED, True),
+        ("repository", "npm/tool", UNSCOPED, True),
+        ("repository", "npm/tool", SCOPED, False),
+        ("repository", "pypi/FOO-bar", WHEEL, True),
+        ("repository", "PyPI/foo__bar", WHEEL, True),
+        ("repository", "pypi/foo", WHEEL, False),
+        ("repository", "cargo/Foo-Bar", CRATE, True),
+    ],
+)
+def test_who_is_meant(kind: str, value: str, of: Origin, *, expected: bool) -> None:
+    assert means(kind, value, of) is expected
+
+
+@pytest.mark.parametrize("host", sorted(CASE_INSENSITIVE_HOSTS))
+def test_hosts_without_case(host: str) -> None:
+    of = cloned(f"https://{host}/Acme/Tool")
+    assert means("owner", "aCME", of)
+    assert means("repository", "aCME/tOOL", of)
+    assert means("origin", f"https://{host}/aCME", of)
+
+
+def test_former_names_follow_the_same_rules() -> None:
+    assert means("owner", "new", GITHUB, "older", "ACME")
+    assert not means("owner", "new", UNKNOWN, "acme")
+    assert means("repository", "new/tool", GITHUB, "acme/TOOL")
+    assert means("origin", "https://example.org/new", GITHUB, "https://github.com/acme")
+    assert not means("origin", "https://example.org/new", GITHUB, "https://github.com/ac")
+
+
+NAMES = st.text("abcABC-_", min_size=1, max_size=6)
+
+
+@given(NAMES, NAMES, st.sampled_from(["github.com", "gitlab.com", "git.example.org"]))
+def test_case_matters_where_the_host_says_so(asked: str, owner: str, host: str) -> None:
+    of = cloned(f"https://{host}/{owner}/x")
+    equal = asked == owner if host == "git.example.org" else asked.lower() == owner.lower()
+    assert means("owner", asked, of) is equal
+    assert means("repository", f"{asked}/x", of) is equal
+    assert means("origin", f"https://{host}/{asked}", of) is equal
+
+
+@given(st.text(), st.text())
+def test_folding_never_mixes_scripts_up(one: str, other: str) -> None:
+    assert folded(folded(one)) == folded(one)
+    assert folded(one) == folded(one.lower()) or not one.isascii()
+    if one.isascii() and other.isascii():
+        assert (folded(one) == folded(other)) == (one.lower() == other.lower())
+
+
+# ---- places
+
+
+@pytest.mark.parametrize(
+    "remote",
+    [
+        "https://github.com/Acme/Tool",
+        "http://github.com/acme/tool/",
+        "https://www.GitHub.com/acme/tool.git",
+        "git://github.com/acme/tool.git",
+        "ssh://git@github.com:22/acme/tool",
+        "git@github.com:acme/tool.git",
+        "github.com:acme/tool.git",
+        "https://github.com/acme",
+        "https://github.com/acme/",
+        "git@github.com:acme",
+        "https://github.com/%61cme",
+        "https://github.com/acme?tab=repositories",
+        "https://github.com",
+        "https://github.com./acme",
+    ],
+)
+def test_forms_of_the_same_place(remote: str) -> None:
+    assert means("origin", remote, GITHUB)
+    assert not means("origin", remote, cloned("https://github.example.org/acme/tool"))
+    if "acme" in remote.lower():
+        assert not means("origin", remote, cloned("https://github.com/acmecorp/tool"))
+    if "tool" in remote.lower():
+        assert not means("origin", remote, cloned("https://github.com/acme/toolbox"))
+
+
+@pytest.mark.parametrize(
+    ("value", "of", "expected"),
+    [
+        ("local:folder", LOCAL, True),
+        ("local:Folder/clone", LOCAL, True),
+        ("local:fold", LOCAL, False),
+        ("pkg:pypi/Foo.Bar", WHEEL, True),
+        ("pkg:pypi/foo-bar@1.0", WHEEL, True),
+        ("pkg:pypi/foo-bar@1.0.1", WHEEL, False),
+        ("pkg:pypi/foo", WHEEL, False),
+        (WHEEL.url, WHEEL, True),
+        ("pkg:npm/@acme", SCOPED, True),
+        ("pkg:npm/%40Acme/tool@1.0.0", SCOPED, True),
+        ("pkg:npm/acme", SCOPED, False),
+        ("pkg:npm/tool", SCOPED, False),
+        ("pkg:npm/tool", UNSCOPED, True),
+        ("pkg:generic/python", LIBRARY, True),
+        ("https://git.example.org:8443", cloned("https://git.example.org:8443/a/b"), True),
+        ("https://git.example.org", cloned("https://git.example.org:8443/a/b"), False),
+        ("https://git.sr.ht/~sir", SOURCEHUT, True),
+    ],
+)
+def test_places_of_other_kinds(value: str, of: Origin, *, expected: bool) -> None:
+    assert means("origin", value, of) is expected
+
+
+PARTS = st.lists(st.text("ab.-_", min_size=1, max_size=3).filter(lambda part: part.strip(".")), min_size=1, max_size=4)
+
+
+@given(PARTS, PARTS)
+def test_a_place_is_a_beginning_at_a_boundary(asked: list[str], path: list[str]) -> None:
+    url = "/".join(("https://git.example.org", *path))
+    of, start = place_of(url), place_of("/".join(("https://git.example.org", *asked)))
+    if of is None or start is None:
+        return
+    request = Request(kind="origin", value=shown_place(start))
+    is_beginning = of[: len(start)] == start
+    assert OptOuts(requests=(request,)).is_left(origin(url, "owner", "name")) is is_beginning
+
+
+@given(st.text("ab~@%-._:/?2f", max_size=30), st.sampled_from(["https://h.org/", "pkg:npm/", "local:", "git@h.org:"]))
+def test_a_place_is_shown_as_what_it_is(rest: str, start: str) -> None:
+    parts = place_of(start + rest)
+    if parts is not None and not any(char in part for part in parts[1:] for char in "%/?@:"):
+        assert place_of(shown_place(parts)) == parts
+
+
+# ---- objects
+
+ONE, TWO = bytes(range(20)), bytes(20)
+
+
+def test_objects() -> None:
+    of = cloned("https://github.com/a/b", revision_id=ONE, directory_id=TWO)
+    assert means("swhid", swhid("rev", ONE), of)
+    assert means("swhid", swhid("dir", TWO), of)
+    assert means("swhid", swhid("ori", origin_id("https://github.com/a/b")), of)
+    assert means("swhid", f"{swhid('rev', ONE).upper().replace('SWH:1:REV', 'swh:1:rev')};path=/x", of)
+    for kind, identifier in (("rev", TWO), ("dir", ONE), ("ori", ONE), ("cnt", ONE), ("cnt", TWO)):
+        assert not means("swhid", swhid(kind, identifier), of)
+    assert not means("swhid", swhid("rev", ONE), cloned("https://github.com/a/b"))
+
+
+def test_contents(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    add(store, Request(kind="swhid", value=swhid("cnt", ONE)))
+    assert read(store).contents == {ONE}
+    assert record_contents(store, [TWO, content_id(b"")])
+    assert not record_contents(store, [TWO])
+    assert record_contents(store, {ONE})
+    assert read(store).contents == {ONE, TWO}
+    assert read(store).recorded == {ONE, TWO}
+    before = store.read(CONTENTS_FILE)
+    record_contents(store, [TWO, ONE])
+    assert store.read(CONTENTS_FILE) == before
+
+
+# ---- what is refused
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "words"),
+    [
+        ("owner", "", "is empty; expected the name"),
+        ("owner", " \t ", "is empty"),
+        ("owner", "a" * 3000, "3000 characters"),
+        ("owner", "acme/*", "no wildcard"),
+        ("owner", "https://github.com/acme", "is a place on one host"),
+        ("owner", "github.com/acme", "is a place on one host"),
+        ("owner", "a//b", "a part that is no name"),
+        ("owner", "../x", "a part that is no name"),
+        ("owner", "@", "a part that is no name"),
+        ("owner", "=HYPERLINK(1)", "no name on a host can"),
+        ("owner", "a\0b", r"invisible character U\+0000"),
+        ("owner", "ac\u200bme", r"invisible character U\+200B"),
+        ("owner", "\u202eemca", r"invisible character U\+202E"),
+        ("owner", "\ud800", r"invisible character U\+D800"),
+        ("repository", "acme", "names no owner"),
+        ("repository", "acme/", "names no owner"),
+        ("repository", "/tool", "a part that is no name"),
+        ("repository", "www.github.com/acme/tool", "is a place on one host"),
+        ("origin", "github.com/acme", "no URL of a place"),
+        ("origin", "ftp://example.org/a", "no URL of a place"),
+        ("origin", "/srv/git", "no URL of a place"),
+        ("origin", "https://", "no URL of a place"),
+        ("origin", "https:///acme", "no URL of a place"),
+        ("origin", "https://[::1/acme", "no URL of a place"),
+        ("origin", "pkg:pypi", "no URL of a place"),
+        ("origin", "local:", "no URL of a place"),
+        ("origin", "word:word", "no URL of a place"),
+        ("origin", "https://github.com/acme/*", "no wildcard"),
+        ("origin", "https://github.com/acme/tool/tree/main", "is a page of a repository"),
+        ("origin", "https://gitlab.com/acme/tool/-/issues", "is a page of a repository"),
+        ("origin", "https://github.com/a%00", "invisible character"),
+        ("swhid", "swh:1:cnt:12", "not a SWHID"),
+        ("swhid", "swh:1:cnt:" + "ab " * 13 + "a", "SWHID"),
+        ("swhid", swhid("snp", ONE), "origins carry no snapshot id"),
+        ("swhid", swhid("cnt", content_id(b"")), "the empty file"),
+        ("person", "me", "no kind of request"),
+    ],
+)
+def test_what_is_refused(kind: str, value: str, words: str) -> None:
+    with pytest.raises(StarsmithError, match=words):
+        checked(Request(kind=kind, value=value))
+
+
+@pytest.mark.parametrize("kind", ["owner", "repository", "origin"])
+@pytest.mark.parametrize("value", ["https://me:hunter2@example.org/a", "https://hunter2@example.org/a"])
+def test_a_credential_is_refused_and_not_repeated(kind: str, value: str) -> None:
+    for request in (Request(kind=kind, value=value), Request(kind=kind, value="a/b", aliases=(value,))):
+        with pytest.raises(StarsmithError) as error:
+            checked(request)
+        assert "hunter2" not in str(error.value)
+
+
+def test_a_swhid_has_no_former_names() -> None:
+    with pytest.raises(StarsmithError, match="no former names"):
+        checked(Request(kind="swhid", value=swhid("cnt", ONE), aliases=("x",)))
+
+
+def test_notes() -> None:
+    assert checked(Request(kind="owner", value="a", note=" two\n lines ")).note == "two lines"
+    for note in ("a\0", "x" * 3000):
+        with pytest.raises(StarsmithError, match="note"):
+            checked(Request(kind="owner", value="a", note=note))
+
+
+# ---- the list
+
+OWNERS = st.text("aAbB\u00e9e\u0301~@", min_size=1, max_size=4).filter(lambda name: name.strip("@~\u0301"))
+REQUESTS = st.one_of(
+    st.builds(Request, kind=st.just("owner"), value=OWNERS, aliases=st.lists(OWNERS, max_size=2).map(tuple)),
+    st.builds(Request, kind=st.just("repository"), value=st.builds("{}/{}".format, OWNERS, OWNERS)),
+    st.builds(
+        Request,
+        kind=st.just("origin"),
+        value=st.sampled_from(["https://github.com/a", "git@github.com:A", "https://git.example.org/A"]),
+        note=st.sampled_from(["", "one", "two"]),
+    ),
+    st.builds(Request, kind=st.just("swhid"), value=st.sampled_from([swhid("cnt", ONE), swhid("rev", ONE)])),
+)
+ORIGINS = [
+    cloned(f"https://{host}/{owner}/{name}", revision_id=revision)
+    for host in ("github.com", "git.example.org")
+    for owner in ("a", "A", "b", "aB")
+    for name in ("a", "B")
+    for revision in (ONE, TWO)
+] + [origin("local:\u00e9/a", "\u00e9", "a")]
+
+
+@given(st.lists(REQUESTS, max_size=8), st.randoms(use_true_random=False))
+def test_order_and_repetition_do_not_matter(requests: list[Request], chance: random.Random) -> None:
+    asked = OptOuts(requests=tuple(requests))
+    shuffled = [*requests, *requests[:3]]
+    chance.shuffle(shuffled)
+    again = OptOuts(requests=tuple(shuffled))
+    assert [asked.is_left(each) for each in ORIGINS] == [again.is_left(each) for each in ORIGINS]
+    assert asked.contents == again.contents
+
+
+@given(st.lists(REQUESTS, max_size=8))
+def test_what_is_added_twice_is_there_once(tmp_path_factory: pytest.TempPathFactory, requests: list[Request]) -> None:
+    store = Store(str(tmp_path_factory.mktemp("w")))
+    add_all(store, requests)
+    listed = read(store)
+    assert not any(add_all(store, requests))
+    assert read(store) == listed
+    asked = OptOuts(requests=tuple(requests))
+    assert [asked.is_left(each) for each in ORIGINS] == [listed.is_left(each) for each in ORIGINS]
+    assert asked.contents == listed.contents
+    one_by_one = Store(str(tmp_path_factory.mktemp("w")))
+    for request in requests:
+        add(one_by_one, request)
+    undated = [[replace(each, added="") for each in read(kept).requests] for kept in (store, one_by_one)]
+    assert undated[0] == undated[1]
+
+
+def test_a_second_request_adds_what_it_knows(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    assert add(store, Request(kind="owner", value="Acme", note="by mail", added="2024-01-01T00:00:00Z"))
+    assert add(store, Request(kind="owner", value="acme", aliases=("old",), note="and again"))
+    assert not add(store, Request(kind="owner", value="acme", aliases=("Acme", "old"), note="by mail"))
+    (request,) = read(store).requests
+    assert request.value == "Acme"
+    assert request.aliases == ("acme", "old")
+    assert request.note == "by mail; and again"
+    assert request.added == "2024-01-01T00:00:00Z"
+
+
+def test_requests_come_back_in_order_and_dated(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    names = ["c", "a", "b"]
+    add_all(store, [Request(kind="owner", value=name) for name in names])
+    add(store, Request(kind="repository", value="a/b"))
+    listed = read(store).requests
+    assert [request.value for request in listed] == [*names, "a/b"]
+    assert all(len(request.added) == 20 and request.added.endswith("Z") for request in listed)
+    of = cloned("https://github.com/a/b")
+    assert [request.value for request in read(store).matching(of)] == ["a", "a/b"]
+    assert read(store).matching(cloned("https://github.com/x/y")) == ()
+
+
+def test_a_malformed_request_adds_nothing(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    with pytest.raises(StarsmithError):
+        add_all(store, [Request(kind="owner", value="a"), Request(kind="owner", value="")])
+    assert read(store) == OptOuts()
+
+
+def test_the_list_is_for_its_owners_eyes(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    add(store, Request(kind="owner", value="a"))
+    record_contents(store, [ONE])
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path, *tmp_path.rglob("opt_outs*/**"))}
+    files = {name: stat.S_IMODE(os.stat(store.path(name)).st_mode) for name in (REQUESTS_FILE, CONTENTS_FILE)}
+    assert modes["opt_outs"] == 0o700
+    assert set(files.values()) == {0o600}
+
+
+def test_no_file_is_an_empty_list(tmp_path: Path) -> None:
+    assert read(Store(str(tmp_path))) == OptOuts()
+
+
+def plain(**changes: object) -> dict[str, object]:
+    return {"kind": "owner", "value": "a", "aliases": [], "note": "", "added": "2024-01-01T00:00:00Z"} | changes
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b"\xff",
+        b"[" * 100_000,
+        b'{"format": 1}',
+        json.dumps({"format": 2, "requests": []}).encode(),
+        json.dumps({"format": 1, "requests": None}).encode(),
+        json.dumps({"format": 1, "requests": [{}]}).encode(),
+        json.dumps({"format": 1, "requests": [plain(kind="x")]}).encode(),
+        json.dumps({"format": 1, "requests": [plain(value=3)]}).encode(),
+        json.dumps({"format": 1, "requests": [plain(value="")]}).encode(),
+        json.dumps({"format": 1, "requests": [plain(aliases=None)]}).encode(),
+        json.dumps({"format": 1, "requests": [plain(aliases=[3])]}).encode(),
+        json.dumps({"format": 1, "requests": [plain(more=1)]}).encode(),
+        json.dumps({"format": 1, "requests": [plain(added="")]}).encode(),
+    ],
+)
+def test_a_damaged_list_is_never_an_empty_one(tmp_path: Path, data: bytes) -> None:
+    store = Store(str(tmp_path))
+    store.write(REQUESTS_FILE, data)
+    for use in (lambda: read(store), lambda: add(store, Request(kind="owner", value="b"))):
+        with pytest.raises(StarsmithError, match=r"requests\.json is damaged"):
+            use()
+    assert store.read(REQUESTS_FILE) == data
+
+
+def test_damaged_contents_are_never_none(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    ids = [content_id(b"%d" % number) for number in range(100)]
+    record_contents(store, ids)
+    whole = store.read(CONTENTS_FILE)
+    at = whole.index(sorted(ids)[50])
+    for data in (b"", whole[:-10], whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :]):
+        Path(store.path(CONTENTS_FILE)).write_bytes(data)
+        with pytest.raises(StarsmithError, match=r"contents\.parquet is damaged"):
+            read(store)
+
+
+def test_ten_thousand_requests_are_looked_up_and_not_gone_through() -> None:
+    """Each origin costs a few look-ups: the list may grow without the work growing."""
+    requests = [Request(kind="owner", value=f"owner{number}") for number in range(5_000)]
+    requests += [Request(kind="origin", value=f"https://github.com/place{number}") for number in range(5_000)]
+    listed = OptOuts(requests=tuple(requests))
+    assert [request.value for request in listed.matching(cloned("https://github.com/owner77/x"))] == ["owner77"]
+    assert [request.value for request in listed.matching(cloned("https://github.com/place4999/x"))] == [
+        "https://github.com/place4999"
+    ]
+    assert not listed.is_left(cloned("https://github.com/owner/x"))
