@@ -64,7 +64,7 @@ def run(query: Query, **tables: pa.Table) -> pa.Table:
 
 
 def decided(rows: list[Row], recipe: Recipe) -> list[tuple[str, str] | None]:
-    """Run every stage but scans and near-duplicates in the recipe's order; return (stage, reason) per row, None where kept."""
+    """Run every stage but scans and near-duplicates in the recipe's order; return (stage, reason), None where kept."""
     names = [{"document_id": ident(n), "content_id": ident(n), "path": f"{n}.py"} for n in range(len(rows))]
     numbered = [GOOD | own | row for own, row in zip(names, rows, strict=True)]
     facts = table(numbered, decide.FACTS)

@@ -76,6 +76,7 @@ FROM (
     SELECT ledger.*,
            row_number() OVER (PARTITION BY verdict, origin_id ORDER BY document_id ASC NULLS LAST) AS nth
     FROM ledger
+    WHERE verdict NOT LIKE 'optout.%'
   ) AS by_origin
   WHERE nth <= {EXAMPLES_PER_VERDICT}
 ) AS chosen
@@ -104,7 +105,8 @@ WHERE chosen.nth <= {EXAMPLES_PER_VERDICT}""",
     ),
     key=["verdict", "nth"],
 )
-"""A few documents per verdict, of as many origins as there are, chosen by id: as good as at random, always the same."""
+"""A few documents per verdict, of as many origins as there are, chosen by id: as good as at random, always the same.
+None of what was asked to be left out: an example would tell who asked."""
 
 BY_FILTER = Query(
     name="by_filter",
@@ -182,6 +184,79 @@ GROUP BY size""",
 )
 """How many near-duplicate clusters there are of each size, the winner included."""
 
+ANY_KIND = "any"
+"""In the place of a kind: all of them together."""
+
+REPLACED = Query(
+    name="replaced",
+    text=f"""
+SELECT kind, sum(findings) AS findings, count(*) AS documents
+FROM (
+  SELECT findings.kind, ledger.document_id, count(*) AS findings
+  FROM findings
+  JOIN ledger ON ledger.content_id = findings.content_id
+  WHERE ledger.verdict = 'keep'
+  GROUP BY findings.kind, ledger.document_id
+  UNION ALL
+  SELECT '{ANY_KIND}' AS kind, ledger.document_id, count(*) AS findings
+  FROM findings
+  JOIN ledger ON ledger.content_id = findings.content_id
+  WHERE ledger.verdict = 'keep'
+  GROUP BY ledger.document_id
+) AS found
+GROUP BY kind""",
+    schema=pa.schema(
+        [
+            pa.field("kind", pa.string(), nullable=False),
+            pa.field("findings", pa.int64(), nullable=False),
+            pa.field("documents", pa.int64(), nullable=False),
+        ]
+    ),
+    key=["kind"],
+)
+"""What a release replaces, by kind and, as ANY_KIND, in all; a document counts once in each row."""
+
+BY_BENCHMARK = Query(
+    name="by_benchmark",
+    text="""
+SELECT benchmark_matches.benchmark, benchmark_matches.kind,
+       count(DISTINCT benchmark_matches.problem) AS problems, count(DISTINCT ledger.document_id) AS documents
+FROM benchmark_matches
+JOIN ledger ON ledger.content_id = benchmark_matches.content_id
+WHERE ledger.verdict LIKE 'benchmark.%'
+GROUP BY benchmark_matches.benchmark, benchmark_matches.kind""",
+    schema=pa.schema(
+        [
+            pa.field("benchmark", pa.string(), nullable=False),
+            pa.field("kind", pa.string(), nullable=False),
+            pa.field("problems", pa.int64(), nullable=False),
+            pa.field("documents", pa.int64(), nullable=False),
+        ]
+    ),
+    key=["benchmark", "kind"],
+)
+"""Documents left out by benchmark and kind of match, and how many of its problems they hold. A document counts for
+each benchmark that it holds a problem of."""
+
+BY_SIGNATURE = Query(
+    name="by_signature",
+    text="""
+SELECT scans.signature, count(*) AS documents, sum(ledger.length) AS bytes
+FROM scans
+JOIN ledger ON ledger.content_id = scans.content_id
+WHERE scans.signature IS NOT NULL AND ledger.stage = 'scan'
+GROUP BY scans.signature""",
+    schema=pa.schema(
+        [
+            pa.field("signature", pa.string(), nullable=False),
+            pa.field("documents", pa.int64(), nullable=False),
+            pa.field("bytes", pa.int64(), nullable=False),
+        ]
+    ),
+    key=["signature"],
+)
+"""Documents left out by the name that a malware scanner has for them."""
+
 ALL = (
     BY_LANGUAGE,
     BY_LICENCE,
@@ -192,5 +267,8 @@ ALL = (
     EXAMPLES,
     CONFLICT_EXAMPLES,
     CLUSTER_SIZES,
+    REPLACED,
+    BY_BENCHMARK,
+    BY_SIGNATURE,
 )
 """Every summary, in the order in which a build computes them. Each names the tables it reads."""
