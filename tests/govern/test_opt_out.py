@@ -1,6 +1,5 @@
 """Opt-outs: which origins a request means, and a list that is whole or an error."""
 
-import json
 import os
 import random
 import stat
@@ -27,7 +26,7 @@ from starsmith.govern.opt_out import (
 from starsmith.govern.opt_out_names import CASE_INSENSITIVE_HOSTS, folded, place_of, shown_place
 from starsmith.sources.archive_metadata import identity, unnamed
 from starsmith.sources.git_remote import repository_name
-from starsmith.storage import Store
+from starsmith.storage import Store, sealed
 
 CYRILLIC_A, KELVIN = "\u0430", "\u212a"
 
@@ -452,16 +451,17 @@ def plain(**changes: object) -> dict[str, object]:
         b"\xff",
         b"[" * 100_000,
         b'{"format": 1}',
-        json.dumps({"format": 2, "requests": []}).encode(),
-        json.dumps({"format": 1, "requests": None}).encode(),
-        json.dumps({"format": 1, "requests": [{}]}).encode(),
-        json.dumps({"format": 1, "requests": [plain(kind="x")]}).encode(),
-        json.dumps({"format": 1, "requests": [plain(value=3)]}).encode(),
-        json.dumps({"format": 1, "requests": [plain(value="")]}).encode(),
-        json.dumps({"format": 1, "requests": [plain(aliases=None)]}).encode(),
-        json.dumps({"format": 1, "requests": [plain(aliases=[3])]}).encode(),
-        json.dumps({"format": 1, "requests": [plain(more=1)]}).encode(),
-        json.dumps({"format": 1, "requests": [plain(added="")]}).encode(),
+        sealed({"format": 1}),
+        sealed({"format": 2, "requests": []}),
+        sealed({"format": 1, "requests": None}),
+        sealed({"format": 1, "requests": [{}]}),
+        sealed({"format": 1, "requests": [plain(kind="x")]}),
+        sealed({"format": 1, "requests": [plain(value=3)]}),
+        sealed({"format": 1, "requests": [plain(value="")]}),
+        sealed({"format": 1, "requests": [plain(aliases=None)]}),
+        sealed({"format": 1, "requests": [plain(aliases=[3])]}),
+        sealed({"format": 1, "requests": [plain(more=1)]}),
+        sealed({"format": 1, "requests": [plain(added="")]}),
     ],
 )
 def test_a_damaged_list_is_never_an_empty_one(tmp_path: Path, data: bytes) -> None:
@@ -471,6 +471,14 @@ def test_a_damaged_list_is_never_an_empty_one(tmp_path: Path, data: bytes) -> No
         with pytest.raises(StarsmithError, match=r"requests\.json is damaged"):
             use()
     assert store.read(REQUESTS_FILE) == data
+
+
+def test_a_name_that_changed_on_disk_is_noticed(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    add(store, Request(kind="owner", value="acme"))
+    Path(store.path(REQUESTS_FILE)).write_bytes(store.read(REQUESTS_FILE).replace(b"acme", b"acne"))
+    with pytest.raises(StarsmithError, match=r"requests\.json is damaged"):
+        read(store)
 
 
 def test_damaged_contents_are_never_none(tmp_path: Path) -> None:

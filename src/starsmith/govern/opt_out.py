@@ -9,7 +9,6 @@ Section 6 of the paper tells of opt-outs; the rules of matching are Starsmith's 
 module removes nothing: collect leaves out what it says.
 """
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
@@ -33,7 +32,7 @@ from starsmith.govern.opt_out_names import (
     repository_name,
 )
 from starsmith.govern.opt_out_spelling import KINDS, MOST_CHARS, checked_name, checked_note
-from starsmith.storage import Store, to_json
+from starsmith.storage import Store, sealed, unsealed
 
 REQUESTS_FILE: Final = "opt_outs/requests.json"
 CONTENTS_FILE: Final = "opt_outs/contents.parquet"
@@ -193,7 +192,7 @@ def _read_requests(store: Store) -> tuple[Request, ...]:
     if not store.exists(REQUESTS_FILE):
         return ()
     try:
-        plain = json.loads(store.read(REQUESTS_FILE))
+        plain = unsealed(store.read(REQUESTS_FILE))
         if plain["format"] != FORMAT:
             raise ValueError(f"it has format {plain['format']!r}, not {FORMAT}")
         return tuple(_request(each) for each in plain["requests"])
@@ -251,7 +250,7 @@ def put(store: Store, requests: Sequence[Request]) -> list[bool]:
     changes = [_merge(listed, request) for request in requests]
     if any(changes):
         plain = {"format": FORMAT, "requests": [asdict(each) for each in listed.values()]}
-        store.write(REQUESTS_FILE, to_json(plain), private=True)
+        store.write(REQUESTS_FILE, sealed(plain), private=True)
     return changes
 
 
