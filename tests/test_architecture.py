@@ -24,7 +24,7 @@ LAYERS: list[set[str]] = [
     {"shard", "origins", "licences", "benchmarks", "collect", "annotate", "decide", "near", "release", "summary"}
     | {"builder", "decisions", "scan"},
     {"govern"},
-    {"pipeline"},
+    {"pipeline", "collect_plan", "recollect"},
     {"build"},
     {"cli", "command", "opt_out_cli", "reference", "__main__"},
 ]

@@ -4,7 +4,7 @@ The metadata file is the user's own: a CSV or Parquet table keyed by `owner` and
 The Stack v2's names (`star_events_count`, `gha_license_id`, `gha_created_at` …).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from starsmith.document import ORIGINS
+from starsmith.document import ID_BYTES, ORIGINS, Origin
 from starsmith.errors import StarsmithError
 from starsmith.progress import Reporter
 from starsmith.recipe import Recipe
@@ -23,6 +23,15 @@ from starsmith.sources import Source, open_source
 
 METADATA_COLUMNS = tuple(ORIGINS.names[ORIGINS.names.index("github_id") : ORIGINS.names.index("error")])
 """What others know of a repository. What was read from it (ids, branch, dates of commits) nobody else may say."""
+
+ORIGIN_STATES = pa.schema(
+    [
+        pa.field("origin_id", pa.binary(ID_BYTES), nullable=False),
+        pa.field("state", pa.string(), nullable=False),
+        pa.field("cuts", pa.list_(pa.binary()), nullable=False),
+    ]
+)
+"""Beside ORIGINS, what is needed to plan the shards of a build again without its sources. Not part of a release."""
 
 Metadata = dict[tuple[str, str], dict[str, Any]]
 _KEYS = ("owner", "name")
@@ -33,14 +42,23 @@ _SHORT = {"stars": "star_events_count", "forks": "fork_events_count", "license":
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Found:
-    """The origins of a build in order, and notes on what was set aside."""
+    """The origins of a build in order, notes on what was set aside, and those that have left, whom no note names."""
 
     located: tuple[Located, ...]
     notes: tuple[str, ...]
+    left: tuple[Located, ...] = ()
 
 
-def find(recipe: Recipe, reporter: Reporter, *, workers: int) -> Found:
-    """Locate and describe every origin of a recipe. Opening origins waits for disk and git, so threads do it."""
+def nobody(origin: Origin) -> bool:
+    """The rule where no one has asked to be left out."""
+    return False
+
+
+def find(recipe: Recipe, reporter: Reporter, *, workers: int, is_left: Callable[[Origin], bool] = nobody) -> Found:
+    """Locate and describe every origin of a recipe. Opening origins waits for disk and git, so threads do it.
+
+    `is_left` says of an origin whether it has asked to be left out.
+    """
     sources = [open_source(settings, recipe.base) for settings in recipe.sources]
     places = [(source, location) for source in sources for location in source.locate()]
     with reporter.stage("describe origins", total=len(places)) as progress, ThreadPoolExecutor(workers) as pool:
@@ -52,20 +70,35 @@ def find(recipe: Recipe, reporter: Reporter, *, workers: int) -> Found:
             return Located(source=source, origin=origin)
 
         located = list(pool.map(describe, places))
-    return _distinct(located)
+    return _distinct(located, is_left)
 
 
-def _distinct(located: Sequence[Located]) -> Found:
-    """Keep one of several clones of the same origin: one that can be read, with the newest commit, then by state."""
+def _distinct(located: Sequence[Located], is_left: Callable[[Origin], bool]) -> Found:
+    """Keep one of several clones of the same origin: one that can be read, with the newest commit, then by state.
+
+    An origin whose best clone has left has left: no older clone takes its place.
+    """
     best: dict[str, Located] = {}
-    notes = []
+    others = []
     for item in sorted(located, key=_freshness):
-        kept = best.setdefault(item.origin.url, item)
-        if kept is not item:
-            notes.append(f"{item.origin.url} was found more than once; the clone with the newest commit is used.")
+        if best.setdefault(item.origin.url, item) is not item:
+            others.append(item.origin.url)
+    left = {url for url, item in best.items() if is_left(item.origin)}
     ordered = sorted(best.values(), key=lambda each: order_of(each.origin))
-    notes += [f"{item.origin.repo_name}: {item.origin.error}" for item in ordered if item.origin.error]
-    return Found(located=tuple(ordered), notes=tuple(sorted(notes)))
+    staying = tuple(item for item in ordered if item.origin.url not in left)
+    notes = [twice(url) for url in others if url not in left] + errors(staying)
+    gone = tuple(item for item in ordered if item.origin.url in left)
+    return Found(located=staying, notes=tuple(sorted(notes)), left=gone)
+
+
+def twice(url: str) -> str:
+    """Return the note on an origin of which there are several clones."""
+    return f"{url} was found more than once; the clone with the newest commit is used."
+
+
+def errors(located: Iterable[Located]) -> list[str]:
+    """Return a note on each origin that cannot be read."""
+    return [f"{item.origin.repo_name}: {item.origin.error}" for item in located if item.origin.error]
 
 
 def _freshness(item: Located) -> tuple[bool, int, str]:
@@ -82,6 +115,15 @@ def origins_table(located: Iterable[Located], metadata: Metadata) -> pa.Table:
         known = metadata.get(_key(origin.owner, origin.name), {})
         rows.append(row | {name: value for name, value in known.items() if value is not None})
     return pa.Table.from_pylist(rows, schema=ORIGINS)
+
+
+def states_table(located: Iterable[Located]) -> pa.Table:
+    """Return the ORIGIN_STATES rows."""
+    rows = [
+        {"origin_id": item.origin.origin_id, "state": item.origin.state, "cuts": list(item.origin.cuts)}
+        for item in located
+    ]
+    return pa.Table.from_pylist(rows, schema=ORIGIN_STATES)
 
 
 def _key(owner: str, name: str) -> tuple[str, str]:

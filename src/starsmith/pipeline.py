@@ -7,34 +7,25 @@ step does stands in its own module.
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import pyarrow as pa
-
 from starsmith import __version__, annotate, collect, decisions, release
 from starsmith.annotate import AnnotateSettings, AnnotateShard
 from starsmith.builder import Builder
-from starsmith.collect import CollectShard, CommitTimes
+from starsmith.collect_plan import CollectPlan, FromSources, Left, Supply
 from starsmith.curate import redact
 from starsmith.document import (
     ANNOTATIONS,
     BANDS,
-    COMMIT_TIMES,
-    CONTENTS,
-    DOCUMENTS,
-    FOLDERS,
     LICENCE_STATEMENTS,
-    ORIGINS,
     SHINGLES,
     TEXTS,
 )
-from starsmith.errors import StarsmithError
 from starsmith.fingerprint import fingerprint
-from starsmith.govern import cards
+from starsmith.govern import cards, opt_out
 from starsmith.job import Work
-from starsmith.origins import Found, find, origins_table, read_metadata
 from starsmith.recipe import Recipe, dumps
+from starsmith.recollect import FromTables
 from starsmith.release import DATA, IDS, RELEASED_QUERY, ReleaseShard
 from starsmith.scan import Detectors
-from starsmith.shard import Shard, plan
 from starsmith.table import Part
 from starsmith.workspace import BuildRecord
 
@@ -43,7 +34,11 @@ STAGES = ("collect", "annotate", "decide", "release")
 
 @dataclass(kw_only=True, slots=True)
 class Pipeline:
-    """One build of one recipe. `until` names the last stage to run."""
+    """One build of one recipe. `until` names the last stage to run.
+
+    With `stored`, the record of the last build, its tables take the place of the sources, which are not opened.
+    Collect sets `left`, the counts of what was asked to be left out.
+    """
 
     recipe: Recipe
     builder: Builder
@@ -52,14 +47,15 @@ class Pipeline:
     notes: list[str] = field(default_factory=list)
     release: str | None = None
     detectors: Detectors | None = None
+    stored: BuildRecord | None = None
+    left: Left = field(default_factory=Left)
+    collect_version: int = collect.VERSION
 
     def run(self) -> BuildRecord:
         """Build up to `until` and return the record of it."""
-        found = find(self.recipe, self.builder.reporter, workers=self.workers)
-        self.notes += found.notes
         for stage in STAGES[: STAGES.index(self.until) + 1]:
             steps: dict[str, Callable[[], None]] = {
-                "collect": lambda: self.collect(found),
+                "collect": self.collect,
                 "annotate": self.annotate,
                 "decide": self.decide,
                 "release": self.publish,
@@ -67,46 +63,17 @@ class Pipeline:
             steps[stage]()
         return self.record()
 
-    def collect(self, found: Found) -> None:
+    def collect(self) -> None:
         """Read every origin; write its contents once per shard and a row per occurrence."""
         builder, recipe = self.builder, self.recipe
-        builder.begin("collect")
-        # Before any work: a mistake in the user's file is told at once.
-        metadata = read_metadata(recipe)
-        shards = plan(found.located, documents=recipe.shards.documents)
-        times = self._commit_times(found)
-        works: list[tuple[str, Work]] = [
-            (
-                self._collect_key(shard),
-                CollectShard(shard=shard, settings=recipe.collect, times=_of_shard(times, shard)),
-            )
-            for shard in shards
-        ]
-        total = sum(item.origin.documents for item in found.located)
-        schemas = {"documents": DOCUMENTS, "contents": CONTENTS, "folders": FOLDERS}
-        documents = builder.map("collect", works, schemas, total=total)["documents"]
-        builder.put("origins", ORIGINS, origins_table(found.located, metadata))
-        if documents.rows == 0:
-            problems = f" {len(self.notes)} could not be read, the first: {self.notes[0]}" if self.notes else ""
-            raise StarsmithError(f"The sources of the recipe hold no document.{problems}")
-        builder.end(documents_in=documents.rows)
-
-    def _commit_times(self, found: Found) -> dict[str, Part]:
-        """Walk the history of every origin that several shards read once for all of them; return the parts by URL."""
-        cut = {item.origin.url: item for item in found.located if item.origin.cuts}
-        works: list[tuple[str, Work]] = [
-            (fingerprint([collect.VERSION, pa.__version__, url, item.origin.state]), CommitTimes(located=item))
-            for url, item in cut.items()
-        ]
-        tables = self.builder.map("commit times", works, {"commit_times": COMMIT_TIMES}, total=len(works))
-        return dict(zip(cut, tables["commit_times"].parts, strict=True))
-
-    def _collect_key(self, shard: Shard) -> str:
-        slices = [
-            [slice_.located.origin.url, slice_.located.origin.state, slice_.part.start, slice_.part.stop]
-            for slice_ in shard.slices
-        ]
-        return fingerprint([collect.VERSION, pa.__version__, shard.name, slices, self.recipe.collect])
+        if self.stored is None:
+            supply: Supply = FromSources(builder, recipe, workers=self.workers)
+        else:
+            supply = FromTables(builder, recipe, self.stored)
+        self.collect_version = supply.version
+        opt_outs = opt_out.read(builder.store)
+        notes, self.left = CollectPlan(builder=builder, recipe=recipe, supply=supply, opt_outs=opt_outs).run()
+        self.notes += notes
 
     def annotate(self) -> None:
         """Read every content once more and compute all that is cheap about it."""
@@ -175,7 +142,7 @@ class Pipeline:
 
     def versions(self) -> dict[str, str]:
         """Return the versions of everything that determines a byte of the release."""
-        own = {"starsmith": __version__, "collect": str(collect.VERSION), "release": str(release.VERSION)}
+        own = {"starsmith": __version__, "collect": str(self.collect_version), "release": str(release.VERSION)}
         return own | annotate.versions() | (self.detectors.versions() if self.detectors else {})
 
     def record(self) -> BuildRecord:
@@ -194,8 +161,3 @@ class Pipeline:
             versions=self.versions(),
             notes=tuple(self.notes),
         )
-
-
-def _of_shard(times: dict[str, Part], shard: Shard) -> dict[str, Part]:
-    urls = [slice_.located.origin.url for slice_ in shard.slices]
-    return {url: times[url] for url in urls if url in times}
