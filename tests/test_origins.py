@@ -86,6 +86,23 @@ def test_of_two_clones_of_one_url_the_newest_is_used_and_noted(monkeypatch: pyte
         }
 
 
+def test_whoever_has_left_is_set_aside_and_no_note_names_him(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = [
+        origin("a", "x", committer_date=5, state="old"),
+        origin("a", "x", committer_date=9, state="new"),
+        origin("a", "y", error="HEAD points nowhere"),
+        origin("b", "z"),
+    ]
+    monkeypatch.setattr("starsmith.origins.open_source", lambda settings, base: Fixed(tuple(given)))
+    result = find(recipe_of(Path("/r")), Quiet(), workers=2, is_left=lambda each: each.owner == "a")
+    assert [item.origin.repo_name for item in result.located] == ["b/z"]
+    assert [(item.origin.repo_name, item.origin.state) for item in result.left] == [("a/x", "new"), ("a/y", "0")]
+    assert result.notes == ()
+    # The older clone of one whose newest has left does not take its place.
+    newest = find(recipe_of(Path("/r")), Quiet(), workers=2, is_left=lambda each: each.state == "new")
+    assert [item.origin.repo_name for item in newest.located] == ["a/y", "b/z"]
+
+
 def test_equally_new_clones_are_told_apart_by_state_not_by_place(monkeypatch: pytest.MonkeyPatch) -> None:
     clones = [origin("a", "x", committer_date=5, state=state, location=state) for state in ("s2", "s1")]
     for order in (clones, clones[::-1]):

@@ -381,6 +381,22 @@ def test_a_shard_from_shards_is_that_from_the_sources(origins, data, tmp_path_fa
     assert made.counts == expected.counts
 
 
+def test_a_content_that_left_is_a_row_and_what_was_not_taken_in_keeps_its_reason(tmp_path):
+    store = Store(str(tmp_path))
+    left = (content_id(b"cc"), content_id(b"ccc"))
+    outcome = collected(store, "a", [slice_of(0, [0, 2, 5, 2])], left)
+    rows = pq.read_table(store.path(outcome.parts["documents"][0].name)).to_pylist()
+    assert {(row["path"], row["reason"], row["length"]) for row in rows} == {
+        ("0/0", "source.too_large", 0),
+        ("2/1", "optout.content", 2),
+        ("2/2", None, 5),
+        ("2/3", "optout.content", 2),
+    }
+    assert {row["content_id"] for row in rows} == {content_id(b"cc"), content_id(b"c" * 5)}
+    kept = pq.read_table(store.path(outcome.parts["contents"][0].name))["content"].to_pylist()
+    assert (kept, outcome.counts) == ([b"c" * 5], {"documents": 4, "bytes": 9, "left": 2})
+
+
 def collected(store: Store, name: str, slices: list[Slice], left: tuple[bytes, ...] = ()) -> Outcome:
     work = CollectShard(shard=Shard(name=name, slices=tuple(slices)), settings=CollectSettings(), times={}, left=left)
     return work(store, attempt=0, progress=lambda count: None)

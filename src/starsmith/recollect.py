@@ -277,8 +277,9 @@ class FromTables:
         self.builder.map(label, works, {"commit_times": COMMIT_TIMES}, total=len(works))
 
     def left_contents(self, item: Located) -> Work:
-        slices = [stored for (url, _), (_, stored) in self._stored.items() if url == item.origin.url]
-        return StoredLeftContents(origin_id=item.origin.origin_id, documents=tuple(each.documents for each in slices))
+        origin = item.origin
+        slices = [self._stored[origin.url, start][1] for start in (None, *origin.cuts)]
+        return StoredLeftContents(origin_id=origin.origin_id, documents=tuple(each.documents for each in slices))
 
     def held(self, planned: Sequence[Planned], left: frozenset[bytes]) -> Held:
         """Return, for each shard, which contents that have left its documents have.
