@@ -11,6 +11,8 @@ from typing import Any
 from starsmith.curate.filters import Filter
 from starsmith.document import swhid
 from starsmith.govern.foreign_text import number, visible
+from starsmith.govern.scan_story import ScanStory
+from starsmith.govern.scan_words import match_words
 from starsmith.verdict import KEEP, explain
 
 _METHODS = {
@@ -43,6 +45,7 @@ class DocumentStory:
     licence: dict[str, Any]
     checks: tuple[tuple[Filter, Any], ...]
     verdict: dict[str, Any]
+    scan: ScanStory
     winner: dict[str, Any] | None
     release: tuple[str, int] | None
     order: tuple[str, ...]
@@ -68,10 +71,12 @@ class DocumentStory:
         if reason := self.document["reason"] or self.text.get("reason"):
             detail = self.document["detail"] or self.text.get("detail")
             yield f"  Not read as text: {explain(reason)}{f' ({visible(detail)})' if detail else ''}."
+            yield from self.scan.words()
             return
         yield f"  Language: {self._language()}"
         yield f"  Licence: {self._licence()}"
         yield from self._measured()
+        yield from self.scan.words()
         if self.release:
             yield f"  Released in {self.release[0]}, row {self.release[1]}."
 
@@ -79,6 +84,8 @@ class DocumentStory:
         verdict = self.verdict
         if self.winner is not None:
             return self._other(self.winner)
+        if verdict["verdict"].startswith("benchmark."):
+            return f"; {match_words(verdict['detail'], verdict['value'], verdict['threshold'])}"
         if verdict["value"] is not None:
             return f"; {verdict['detail']} {_number(verdict['value'])}, threshold {_number(verdict['threshold'])}"
         return f"; {visible(verdict['detail'])}" if verdict["detail"] else ""
@@ -142,6 +149,7 @@ class DocumentStory:
                 for check, value in self.checks
             ],
             "verdict": _plain(self.verdict),
+            "scan": self.scan.plain(),
             "winner": None if self.winner is None else _plain(self.winner),
             "release": None if self.release is None else {"file": self.release[0], "row": self.release[1]},
             "order": list(self.order),

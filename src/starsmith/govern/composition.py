@@ -14,8 +14,9 @@ import pyarrow.compute as pc
 from starsmith import summary
 from starsmith.curate.filters import Filter, filters
 from starsmith.decide import CONFLICTS
-from starsmith.document import extension_of, file_name_of
+from starsmith.document import BENCHMARK_MATCHES, SCANS, extension_of, file_name_of
 from starsmith.govern.foreign_text import number, share, size, visible
+from starsmith.govern.scan_words import match_words
 from starsmith.ledger import COUNTS
 from starsmith.recipe import Recipe, loads
 from starsmith.storage import Store
@@ -37,13 +38,16 @@ class StageWords:
 
 
 STAGE_WORDS: Final[Mapping[str, StageWords]] = {
-    "errors": StageWords(asks="Can it be read as text?", left_out="not readable as text"),
+    "errors": StageWords(asks="Can it be taken in and read as text?", left_out="not taken in, or not text"),
     "repository": StageWords(
         asks="Is its repository the chosen one of equal copies?", left_out="copy of a repository that is kept"
     ),
     "licence": StageWords(asks="Does its licence allow use?", left_out="licence not permissive, or none"),
     "filters": StageWords(asks="Does it look like code that people wrote?", left_out="failed a quality filter"),
     "exact": StageWords(asks="Is it the chosen one of equal copies?", left_out="same bytes as another file"),
+    "scan": StageWords(
+        asks="Is it free of malware and of benchmark problems?", left_out="holds a benchmark problem or malware"
+    ),
     "near": StageWords(asks="Is it unlike everything chosen before?", left_out="nearly the same as a kept file"),
 }
 
@@ -67,7 +71,9 @@ class Composition:
 
     counts: stage, verdict, documents, bytes. languages, licences, licence_types, licence_methods, origins: the column
     they are grouped by, documents, bytes, kept_documents, kept_bytes. origins are the ORIGINS_SHOWN with most bytes
-    kept; total_origins and kept_origins count all, and those of which something was kept.
+    kept; total_origins and kept_origins count all, and those of which something was kept. replaced: kind, findings,
+    documents, the kinds with most findings first; benchmarks: benchmark, kind, problems, documents; signatures:
+    signature, documents, bytes. benchmark_texts counts what was looked for, 0 where nothing was.
     """
 
     counts: list[Row]
@@ -83,6 +89,11 @@ class Composition:
     clusters: list[Row]
     conflicts: int
     conflict_examples: list[Row]
+    scanned: int
+    replaced: list[Row]
+    benchmark_texts: int
+    benchmarks: list[Row]
+    signatures: list[Row]
 
     @classmethod
     def read(cls, store: Store, tables: Mapping[str, Table]) -> "Composition":
@@ -108,6 +119,11 @@ class Composition:
             clusters=rows("cluster_sizes"),
             conflicts=tables["conflicts"].rows,
             conflict_examples=rows("conflict_examples"),
+            scanned=tables["scans"].rows,
+            replaced=sorted(rows("replaced"), key=lambda row: (-row["findings"], row["kind"])),
+            benchmark_texts=tables["benchmark_index"].rows if "benchmark_index" in tables else 0,
+            benchmarks=rows("by_benchmark"),
+            signatures=sorted(rows("by_signature"), key=lambda row: (-row["documents"], row["signature"])),
         )
 
     @classmethod
@@ -116,7 +132,11 @@ class Composition:
 
         Raises StarsmithError if the build stopped before its decisions.
         """
-        schemas = {query.name: query.schema for query in summary.ALL} | {"counts": COUNTS, "conflicts": CONFLICTS}
+        schemas = {query.name: query.schema for query in summary.ALL}
+        schemas |= {"counts": COUNTS, "conflicts": CONFLICTS, "scans": SCANS}
+        if "benchmark_index" in record.tables:
+            # Its rows are counted and not read: it is an index, not a table.
+            schemas["benchmark_index"] = BENCHMARK_MATCHES
         return cls.read(store, {name: record.table(name, schema) for name, schema in schemas.items()})
 
     @property
@@ -134,6 +154,21 @@ class Composition:
     @property
     def kept_bytes(self) -> int:
         return sum(row["bytes"] for row in self.counts if row["verdict"] == KEEP)
+
+    @property
+    def replaced_kinds(self) -> list[Row]:
+        return [row for row in self.replaced if row["kind"] != summary.ANY_KIND]
+
+    @property
+    def replaced_in_all(self) -> tuple[int, int]:
+        """How many values were replaced, in how many documents."""
+        found = next((row for row in self.replaced if row["kind"] == summary.ANY_KIND), None)
+        return (found["findings"], found["documents"]) if found else (0, 0)
+
+    @property
+    def content_left(self) -> int:
+        """Documents left out because their content was asked to be left out."""
+        return sum(row["documents"] for row in self.counts if row["verdict"] == "optout.content")
 
     def left_out(self, stage: str | None = None) -> list[Row]:
         """Return verdict, documents and bytes of what was left out, by any stage or one, the most frequent first."""
@@ -194,6 +229,8 @@ def evidence(row: Row) -> str:
         return f"{share(round(row['similarity'] * 1000), 1000)} the same"
     if verdict.startswith("duplicate."):
         return "the same bytes"
+    if verdict.startswith("benchmark."):
+        return match_words(row["detail"], row["value"], row["threshold"])
     if row["value"] is not None and row["threshold"] is not None:
         side = "at most" if row["value"] > row["threshold"] else "at least"
         return f"{visible(row['detail'] or 'value')}: {number(row['value'])}, allowed {side} {number(row['threshold'])}"

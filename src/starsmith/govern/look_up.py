@@ -14,7 +14,10 @@ from starsmith.curate.licence_decision import LICENCES
 from starsmith.decide import FACTS
 from starsmith.document import (
     ANNOTATIONS,
+    BENCHMARK_MATCHES,
     DOCUMENTS,
+    FINDINGS,
+    SCANS,
     TEXTS,
     content_id,
     document_id,
@@ -25,6 +28,7 @@ from starsmith.document import (
 from starsmith.errors import StarsmithError
 from starsmith.govern.answers import Answer, DocumentStory, OriginStory, Similar, SnippetStory
 from starsmith.govern.foreign_text import visible
+from starsmith.govern.scan_story import ScanStory
 from starsmith.govern.single_rows import Row, SingleRows
 from starsmith.ledger import LEDGER
 from starsmith.recipe import Recipe, loads
@@ -67,7 +71,18 @@ class LookUp:
             return self._by_path(text, origins, path) if colon else self._origin_answer(text, origins)
         if origins := self.rows.origins_where("url", _encodable(text)):
             return self._origin_answer(text, origins)
+        self._raise_if_left(name, _encodable(text))
         raise StarsmithError(f"{text!r} is not in this workspace{self._nearest_name(name)}, and no such file exists.")
+
+    def _raise_if_left(self, *targets: str) -> None:
+        """Raise StarsmithError for a name, URL or SWHID that a request of the workspace's own list covers."""
+        from starsmith.govern import opt_out
+        from starsmith.govern.opt_out_targets import covering
+
+        opt_outs = opt_out.read(self.store)
+        for target in targets:
+            if request := covering(opt_outs, target):
+                raise StarsmithError(f"{targets[-1]} has left (an opt-out of {request.added[:10]} covers it).")
 
     def _nearest_name(self, name: str) -> str:
         names: list[str] = self.rows.origins["repo_name"].to_pylist()
@@ -78,9 +93,11 @@ class LookUp:
         if kind == "cnt":
             if places := self._places({"content_id": identifier}):
                 return self._documents_answer(text, places)
+            self._raise_if_left(text)
             raise StarsmithError(f"{text} is not in this workspace: no collected document has these bytes.")
         if origins := self.rows.origins_where(_ID_COLUMNS[kind], identifier):
             return self._origin_answer(text, origins)
+        self._raise_if_left(text)
         raise StarsmithError(f"{text} is not in this workspace: no origin was collected at it.")
 
     def _by_path(self, text: str, origins: list[Row], path: str) -> Answer:
@@ -173,6 +190,7 @@ class LookUp:
             licence=licences[0] if licences else {},
             checks=tuple(self._checks(measured)) if measured else (),
             verdict=ledger,
+            scan=self._scan(document, ledger),
             winner=self._winner(ledger["winner_id"]),
             release=self._place(shard, document["document_id"]) if ledger["verdict"] == KEEP else None,
             order=self.recipe.order,
@@ -184,6 +202,26 @@ class LookUp:
         wanted = {"content_id": document["content_id"]}
         texts = self.rows.where("texts", TEXTS, wanted, shard=document["shard"])
         return texts[0] if texts else {}
+
+    def _scan(self, document: Row, verdict: Row) -> ScanStory:
+        """Tell what the scans found; what was left out before was not scanned, though a copy of it may have been."""
+        stages = self.recipe.order
+        before = verdict["verdict"] != KEEP and stages.index(verdict["stage"]) < stages.index("scan")
+        about: dict[str, list[Row]] = {}
+        if not before:
+            wanted, shard = {"content_id": document["content_id"]}, document["shard"]
+            for name, schema in (("scans", SCANS), ("findings", FINDINGS), ("benchmark_matches", BENCHMARK_MATCHES)):
+                about[name] = self.rows.where(name, schema, wanted, shard=shard)
+        scans = about.get("scans", [])
+        return ScanStory(
+            recipe=self.recipe,
+            verdict=verdict["verdict"],
+            before=before,
+            database=self.build.versions.get("malware"),
+            scan=scans[0] if scans else None,
+            findings=about.get("findings", ()),
+            matches=about.get("benchmark_matches", ()),
+        )
 
     def _winner(self, identifier: bytes | None) -> Row | None:
         """Return path, name and verdict of the document that another was dropped for."""

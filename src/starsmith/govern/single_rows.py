@@ -55,37 +55,44 @@ class SingleRows:
         `columns` are those of the rows; none means all. Raises StarsmithError if the build stopped before that table.
         """
         return [
-            self._row(part, schema, group, row, columns or schema.names)
+            row
             for part in self._parts(name, schema, shard)
-            for group, row in self._places(part, schema, wanted)
+            for group, numbers in self._places(part, schema, wanted)
+            for row in self._rows(part, schema, group, numbers, columns or schema.names)
         ]
 
     def number(self, name: str, schema: pa.Schema, wanted: Mapping[str, str | bytes], *, shard: str) -> int:
         """Return which row of a shard's part has the wanted values, the first being 0."""
         for part in self._parts(name, schema, shard):
             about = self._file(part).metadata
-            for group, row in self._places(part, schema, wanted):
-                return int(sum(about.row_group(before).num_rows for before in range(group))) + row
+            for group, numbers in self._places(part, schema, wanted):
+                return int(sum(about.row_group(before).num_rows for before in range(group))) + int(numbers[0].as_py())
         raise LookupError(f"{name} of shard {shard} has no such row")
 
     def _parts(self, name: str, schema: pa.Schema, shard: str | None) -> tuple[Part, ...]:
         table = self.build.table(name, schema)
         return table.parts if shard is None else table.of_shard(shard).parts
 
-    def _places(self, part: Part, schema: pa.Schema, wanted: Mapping[str, str | bytes]) -> Iterator[tuple[int, int]]:
-        """Yield (row group, row within it) of the rows of a part with the wanted values."""
+    def _places(
+        self, part: Part, schema: pa.Schema, wanted: Mapping[str, str | bytes]
+    ) -> Iterator[tuple[int, pa.UInt64Array]]:
+        """Yield (row group, rows within it, at least one) of the rows of a part with the wanted values."""
         for group in range(self._file(part).row_groups):
             if not self._excludes(part, schema, group, wanted):
                 columns = self._read(part, group, list(wanted))
                 matches = [
                     pc.equal(columns[name], pa.scalar(value, schema.field(name).type)) for name, value in wanted.items()
                 ]
-                for row in pc.indices_nonzero(reduce(pc.and_, matches)).to_pylist():
-                    yield group, row
+                if len(numbers := pc.indices_nonzero(reduce(pc.and_, matches))):
+                    yield group, numbers
 
-    def _row(self, part: Part, schema: pa.Schema, group: int, row: int, names: Sequence[str]) -> Row:
+    def _rows(
+        self, part: Part, schema: pa.Schema, group: int, numbers: pa.UInt64Array, names: Sequence[str]
+    ) -> list[Row]:
         columns = self._read(part, group, names)
-        return {name: columns[name][row].cast(schema.field(name).type).as_py() for name in names}
+        taken = {name: columns[name].take(numbers).cast(schema.field(name).type) for name in names}
+        rows: list[Row] = pa.table(taken).to_pylist()
+        return rows
 
     def _read(self, part: Part, group: int, names: Sequence[str]) -> dict[str, pa.ChunkedArray]:
         """Return columns of a row group; what was read before is not read again."""

@@ -18,6 +18,7 @@ from rich.text import Text
 from starsmith.errors import StarsmithError
 from starsmith.govern.composition import Composition, Row, name_of, reason_words
 from starsmith.govern.foreign_text import seconds, share, shortened, size, visible
+from starsmith.govern.scan_words import kind_words
 from starsmith.storage import Store
 from starsmith.verdict import KEEP
 from starsmith.workspace import BuildRecord, StageReport
@@ -139,6 +140,35 @@ def _print_composition(console: Console, composition: Composition) -> None:
     _line(console, "Licences", _largest(composition.licences, "license_expression", composition.kept_bytes))
     if composition.conflicts:
         _line(console, "Conflicts", f"{composition.conflicts:,} contents lie under licences of different kinds")
+    _print_scans(console, composition)
+
+
+def _print_scans(console: Console, composition: Composition) -> None:
+    """Print what the scans found: counts by kind, by benchmark and by signature."""
+    values, documents = composition.replaced_in_all
+    if values:
+        kinds = [
+            f"{row['findings']:,} {kind_words(row['kind'], row['findings'])}" for row in composition.replaced_kinds
+        ]
+        _line(console, "Replaced", f"{values:,} values in {documents:,} documents: {_first(kinds)}")
+    elif composition.scanned:
+        _line(console, "Replaced", f"nothing in {composition.scanned:,} contents scanned")
+    if composition.benchmarks:
+        told = [
+            f"{shortened(row['benchmark'], _LONGEST_NAME)} in {row['documents']:,} ({row['kind']})"
+            for row in composition.benchmarks
+        ]
+        _line(console, "Problems", f"of benchmarks, found in documents: {_first(told)}")
+    if composition.signatures:
+        told = [
+            f"{shortened(row['signature'], _LONGEST_NAME)} in {row['documents']:,}" for row in composition.signatures
+        ]
+        _line(console, "Malware", f"found in documents: {_first(told)}")
+
+
+def _first(told: list[str]) -> str:
+    rest = [f"{len(told) - _GROUPS} more"] if len(told) > _GROUPS else []
+    return ", ".join(told[:_GROUPS] + rest)
 
 
 def _largest(rows: list[Row], column: str, whole: int) -> str:
