@@ -56,6 +56,9 @@ def _add_status(commands: Any) -> None:
         commands, "status", "Show every stage of the last build, and what a re-run would do.", run_status
     )
     command.add_argument("workspace", metavar="W", help="the folder of the corpus")
+    command.add_argument(
+        "--verify", action="store_true", help="hash every file of the last build and name each that is not as recorded"
+    )
     command.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -126,11 +129,32 @@ def run_status(arguments: argparse.Namespace) -> None:
     from starsmith.build import status
     from starsmith.govern.terminal import status_table
 
+    verified = _verified(arguments) if arguments.verify else {}
     result = status(Path(arguments.workspace))
     if arguments.json:
-        print_json(result.plain())
+        print_json(result.plain() | verified)
     else:
         status_table(result)
+
+
+def _verified(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Verify a workspace and say what was found; raise if anything is wrong."""
+    from starsmith.integrity import verify
+    from starsmith.workspace import open_store
+
+    found = verify(open_store(arguments.workspace, create=False))
+    plain = {"verified": found.plain()}
+    if found.problems:
+        if arguments.json:
+            print_json({"workspace": found.workspace} | plain)
+        else:
+            print("\n".join(found.problems))
+        raise StarsmithError(
+            f"{len(found.problems)} of {found.files:,} files in {found.workspace} are not as recorded."
+        )
+    if not arguments.json:
+        print(f"Verified  {found.files:,} files, {found.bytes:,} bytes: all as recorded")
+    return plain
 
 
 def run_why(arguments: argparse.Namespace) -> None:

@@ -48,6 +48,9 @@ def damage(store: Store, part: Recorded, *, fresh: bool = False) -> str | None:
     path = store.path(part.name)
     try:
         size, digest = store.size(part.name), store.sha256(part.name, fresh=fresh)
+        if digest != part.digest and not fresh:
+            # Before anything is called damaged it is looked at as it is now.
+            digest = store.sha256(part.name, fresh=True)
     except OSError as error:
         return f"{path} cannot be read: {error.strerror or error}. {_MEND}"
     if size is None or digest is None:

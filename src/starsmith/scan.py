@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from starsmith import benchmarks
 from starsmith.builder import Builder
@@ -31,6 +30,7 @@ from starsmith.fingerprint import fingerprint
 from starsmith.isolation import Isolated
 from starsmith.job import Outcome, Progress, Work
 from starsmith.ledger import DROPS
+from starsmith.part_file import PartFile
 from starsmith.recipe import Recipe
 from starsmith.settings import DecontaminationSettings, MalwareSettings, RedactionSettings
 from starsmith.storage import Store
@@ -173,12 +173,12 @@ def _together(pieces: Sequence[Scanned]) -> Scanned:
 
 def _batches(store: Store, contents: Part, wanted: pa.Array) -> Iterator[pa.RecordBatch]:
     """Yield (content_id, content) of the wanted contents, a few megabytes at a time."""
-    with pq.ParquetFile(store.open(contents.name)) as file:
-        for group in range(file.num_row_groups):
-            chosen = pc.is_in(file.read_row_group(group, columns=["content_id"])["content_id"], value_set=wanted)
+    with PartFile(store, contents) as file:
+        for group in range(file.row_groups):
+            chosen = pc.is_in(file.read_group(group, ["content_id"])["content_id"], value_set=wanted)
             if not pc.any(chosen).as_py():
                 continue
-            rows = file.read_row_group(group, columns=["content_id", "content"]).filter(chosen)
+            rows = file.read_group(group, ["content_id", "content"]).filter(chosen)
             for batch in rows.combine_chunks().to_batches():
                 step = max(1, batch.num_rows * _BATCH_BYTES // max(batch.nbytes, 1))
                 for start in range(0, batch.num_rows, step):

@@ -196,9 +196,10 @@ def _plain(record: Record) -> dict[str, Any]:
     }
 
 
-def read_record(store: Store, stage: str, key: str) -> Record | None:
+def read_record(store: Store, stage: str, key: str, *, whole: bool = True) -> Record | None:
     """Return the record of finished work, or None if it is not there, damaged, not final, or lacks one of its parts.
 
+    Unless `whole` it may lack them.
     What a power failure damaged is thereby made again, and nobody has to mend a file by hand.
     """
     name = record_name(stage, key)
@@ -208,7 +209,8 @@ def read_record(store: Store, stage: str, key: str) -> Record | None:
         plain = unsealed(store.read(name))
         outputs = {table: tuple(Part(**part) for part in parts) for table, parts in plain["outputs"].items()}
         record = Record(**{**plain, "outputs": outputs})
-        whole = all(store.size(part.name) == part.bytes for parts in outputs.values() for part in parts)
+        parts = [part for parts in outputs.values() for part in parts if whole]
+        is_whole = all(store.size(part.name) == part.bytes for part in parts)
     except (ValueError, TypeError, KeyError, AttributeError):
         return None
-    return record if record.final and whole and record.name == name else None
+    return record if record.final and is_whole and record.name == name else None

@@ -10,6 +10,7 @@ from dataclasses import asdict, fields
 from typing import Any
 
 from starsmith.builder import Builder
+from starsmith.errors import StarsmithError
 from starsmith.govern.composition import Composition
 from starsmith.govern.dataset_card import card
 from starsmith.recipe import Recipe
@@ -72,6 +73,15 @@ def _placeless(settings: Any) -> dict[str, Any]:
 
 
 def read_manifest(store: Store, release: str) -> dict[str, Any]:
-    """Return the manifest of a release."""
-    manifest: dict[str, Any] = json.loads(store.read(f"{release}/manifest.json"))
+    """Return the manifest of a release.
+
+    Raises StarsmithError if its bytes are not those the release is named by.
+    """
+    name = f"{release}/manifest.json"
+    data = store.read(name) if store.exists(name) else b""
+    digest = hashlib.sha256(data).hexdigest()
+    if digest[: NAME_DIGITS // 2] != release.rpartition("/")[2]:
+        found = f"damaged: its SHA-256 is {digest}, the release's name says otherwise" if data else "missing or empty"
+        raise StarsmithError(f"{store.path(name)} is {found}. Run `starsmith build` again: it is made anew.")
+    manifest: dict[str, Any] = json.loads(data)
     return manifest

@@ -1,0 +1,77 @@
+"""Integrity: every file the last build refers to, held against what is on record of it.
+
+A build notices damage where it reads; here everything is read: the records, the parts of all tables, and the files of
+the release, whose manifest is known by the release's name. Nothing is mended, and nothing is read but digests.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from starsmith.errors import StarsmithError
+from starsmith.govern.cards import read_manifest
+from starsmith.part_file import Recorded, damage
+from starsmith.storage import Store
+from starsmith.table import read_record
+from starsmith.workspace import BuildRecord, read_build
+
+_MEND = "Delete it and run `starsmith build` again: it is made anew."
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Verified:
+    """What was looked at, and what is wrong, one sentence a file."""
+
+    workspace: str
+    files: int
+    bytes: int
+    problems: tuple[str, ...]
+
+    def plain(self) -> dict[str, Any]:
+        """Return what `--json` prints."""
+        return {"files": self.files, "bytes": self.bytes, "problems": list(self.problems)}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _File:
+    """A file of a release as its manifest has it."""
+
+    name: str
+    bytes: int
+    digest: str
+
+
+def verify(store: Store) -> Verified:
+    """Hash everything that the last build of a workspace refers to.
+
+    Raises StarsmithError if the record of the build itself is missing or damaged.
+    """
+    build = read_build(store)
+    files: list[Recorded] = [part for parts in build.tables.values() for part in parts]
+    problems = list(_record_problems(store, build))
+    if build.release is not None:
+        try:
+            listed = read_manifest(store, build.release)["files"]
+        except StarsmithError as error:
+            problems.append(str(error))
+        else:
+            files += [
+                _File(name=f"{build.release}/{each['path']}", bytes=each["bytes"], digest=each["sha256"])
+                for each in listed
+            ]
+    wrong = {file.name: said for file in files if (said := damage(store, file, fresh=True))}
+    return Verified(
+        workspace=store.root,
+        files=len({file.name for file in files}) + len(build.records) + 1,
+        bytes=sum(file.bytes for file in files),
+        problems=(*problems, *wrong.values()),
+    )
+
+
+def _record_problems(store: Store, build: BuildRecord) -> Iterator[str]:
+    for name in build.records:
+        stage, _, key = name.removeprefix("records/").removesuffix(".json").rpartition("/")
+        if not store.exists(name):
+            yield f"{store.path(name)} is missing. Run `starsmith build` again: it is made anew."
+        elif read_record(store, stage, key, whole=False) is None:
+            yield f"{store.path(name)} is damaged: its bytes are not those that were written. {_MEND}"
