@@ -12,7 +12,6 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -165,7 +164,7 @@ def _rows(texts: Sequence[str]) -> Iterator[tuple[int, list[str] | str]]:
     """Yield (number of the first line, cells), or words on what is wrong with the line in their place."""
     at = 0
     while at < len(texts):
-        reader = csv.reader((f"{text}\n" for text in islice(texts, at, at + _MOST_LINES_OF_A_ROW)), strict=True)
+        reader = csv.reader((f"{text}\n" for text in texts[at : at + _MOST_LINES_OF_A_ROW]), strict=True)
         try:
             yield at + 1, next(reader)
             at += reader.line_num
