@@ -18,8 +18,8 @@ from starsmith.recipe import Recipe
 from starsmith.table import Table, union
 
 
-def decide(builder: Builder, recipe: Recipe) -> scan.Detectors:
-    """Give every document of a build one verdict; return what the survivors were scanned with."""
+def decide(builder: Builder, recipe: Recipe, detectors: scan.Detectors) -> None:
+    """Give every document of a build one verdict; what would be kept is scanned with `detectors`."""
     builder.begin("licences")
     licences.resolve(builder, recipe)
     facts = builder.query(Query(name="facts", text=stages.FACTS_QUERY, schema=stages.FACTS, key=["document_id"]))
@@ -32,7 +32,6 @@ def decide(builder: Builder, recipe: Recipe) -> scan.Detectors:
         )
     )
     builder.end(documents_in=facts.rows)
-    detectors = scan.detectors_of(builder, recipe)
     dropped: list[Table] = []
     for stage in recipe.order:
         builder.begin(stage)
@@ -41,7 +40,6 @@ def decide(builder: Builder, recipe: Recipe) -> scan.Detectors:
         dropped.append(drops)
         builder.end(documents_in=alive, dropped=_reasons(builder, drops))
     _ledger(builder, facts, dropped)
-    return detectors
 
 
 def _drops(builder: Builder, recipe: Recipe, stage: str, earlier: list[Table], detectors: scan.Detectors) -> Table:

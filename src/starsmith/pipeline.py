@@ -7,7 +7,7 @@ step does stands in its own module.
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from starsmith import __version__, annotate, collect, decisions, release
+from starsmith import __version__, annotate, collect, decisions, release, scan
 from starsmith.annotate import AnnotateSettings, AnnotateShard
 from starsmith.builder import Builder
 from starsmith.collect_plan import CollectPlan, FromSources, Left, Supply
@@ -53,6 +53,9 @@ class Pipeline:
 
     def run(self) -> BuildRecord:
         """Build up to `until` and return the record of it."""
+        if self.until in ("decide", "release"):
+            # Before any work: a benchmark that is missing or a clamd that is down is told at once.
+            self.detectors = self._detectors()
         for stage in STAGES[: STAGES.index(self.until) + 1]:
             steps: dict[str, Callable[[], None]] = {
                 "collect": self.collect,
@@ -62,6 +65,11 @@ class Pipeline:
             }
             steps[stage]()
         return self.record()
+
+    def _detectors(self) -> Detectors:
+        if self.stored is None:
+            return scan.detectors_of(self.builder, self.recipe)
+        return scan.detectors_of_build(self.builder, self.recipe, self.stored)
 
     def collect(self) -> None:
         """Read every origin; write its contents once per shard and a row per occurrence."""
@@ -106,7 +114,8 @@ class Pipeline:
 
     def decide(self) -> None:
         """Give every document one verdict."""
-        self.detectors = decisions.decide(self.builder, self.recipe)
+        assert self.detectors is not None, "they are found before the first stage"
+        decisions.decide(self.builder, self.recipe, self.detectors)
 
     def publish(self) -> None:
         """Read the survivors once more and write the release."""

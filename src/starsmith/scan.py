@@ -35,7 +35,7 @@ from starsmith.recipe import Recipe
 from starsmith.settings import DecontaminationSettings, MalwareSettings, RedactionSettings
 from starsmith.storage import Store
 from starsmith.table import Part, Table, union, write_part
-from starsmith.workspace import read_build
+from starsmith.workspace import BuildRecord, read_build
 
 VERSION = 1
 WANTED = pa.schema([SCANS.field("shard"), SCANS.field("content_id")])
@@ -54,7 +54,9 @@ _ORDERS = {
 @dataclass(frozen=True, kw_only=True)
 class Detectors:
     """What contents are scanned with. `index` is the part that holds the benchmarks' texts, `database` the malware
-    signatures in words; each is None where it is not looked for."""
+    signatures in words; each is None where it is not looked for. `newer` lets signatures that are not those of
+    `database` scan what is left to scan: no removal waits for the whole corpus to be scanned again.
+    """
 
     redaction: RedactionSettings
     decontamination: DecontaminationSettings
@@ -62,6 +64,7 @@ class Detectors:
     malware: MalwareSettings | None = None
     probe: bytes = b""
     database: str | None = None
+    newer: bool = False
 
     @cached_property
     def fingerprint(self) -> str:
@@ -298,7 +301,7 @@ def _malware_scanner(detectors: Detectors) -> Iterator[Callable[[pa.RecordBatch]
 
         def signatures_of(batch: pa.RecordBatch) -> dict[bytes, str]:
             found = scanner.scan(batch["content"].to_pylist())
-            if _database(scanner, settings) != detectors.database:
+            if _database(scanner, settings) != detectors.database and not detectors.newer:
                 raise StarsmithError(
                     f"clamd has loaded other signatures during the build ({scanner.database} in place of "
                     f"{detectors.database}). Run the same command again."
@@ -338,6 +341,27 @@ def detectors_of(builder: Builder, recipe: Recipe) -> Detectors:
         malware=malware,
         probe=probe,
         database=database,
+    )
+
+
+def detectors_of_build(builder: Builder, recipe: Recipe, record: BuildRecord) -> Detectors:
+    """Return what the last build scanned with. Neither the benchmarks' files nor, until something is left to scan,
+    clamd are needed."""
+    index = record.tables.get("benchmark_index", ())
+    if index:
+        builder.tables["benchmark_index"] = Table(name="benchmark_index", schema=index_schema(), parts=index)
+        builder.records += [name for name in record.records if name.startswith("records/benchmark_index/")]
+    malware = recipe.malware if recipe.malware.clamd else None
+    probe = recipe.malware.probe
+    return Detectors(
+        redaction=recipe.redaction,
+        decontamination=recipe.decontamination,
+        index=index[0] if index else None,
+        malware=malware,
+        # A probe that is gone is an error only where something is scanned: clamd would call an empty one clean.
+        probe=_probe(recipe) if not probe or (recipe.base / Path(probe).expanduser()).is_file() else b"",
+        database=record.versions.get("malware"),
+        newer=True,
     )
 
 
