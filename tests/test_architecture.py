@@ -25,7 +25,7 @@ LAYERS: list[set[str]] = [
     | {"builder", "decisions", "scan"},
     {"govern"},
     {"pipeline", "collect_plan", "recollect"},
-    {"build", "integrity"},
+    {"departure", "removal", "purge", "build", "integrity"},
     {"cli", "command", "opt_out_cli", "reference", "__main__"},
 ]
 """From the bottom up, by the first part of a module's name. A module imports from below, or beside it in no ring."""

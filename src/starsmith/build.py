@@ -1,15 +1,21 @@
-"""What a user asks for: build a recipe, or say how a workspace stands."""
+"""What a user asks for: build a recipe, remove what was asked to be left out, or say how a workspace stands."""
 
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from starsmith import purge as purging
+from starsmith import removal
 from starsmith.builder import Builder, WouldRun
 from starsmith.engines.local import LocalEngine
 from starsmith.errors import StarsmithError
+from starsmith.govern.foreign_text import counted
+from starsmith.govern.opt_out import read as read_opt_outs
 from starsmith.progress import Quiet, Reporter
+from starsmith.purge import Purged
 from starsmith.recipe import Recipe, loads
+from starsmith.removal import Proof
 from starsmith.storage import Store, disk_errors
 from starsmith.workspace import BUILD_FILE, BuildRecord, open_store, read_build, write_build, writing
 
@@ -18,12 +24,13 @@ _SPILL = "tmp/spill"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BuildResult:
-    """A finished build. `seconds` is the time on the wall of this run."""
+    """A finished build. `seconds` is the time on the wall of this run; `receipts` are what it gave to requesters."""
 
     workspace: str
     record: BuildRecord
     seconds: float
     report: str | None
+    receipts: tuple[str, ...] = ()
 
     @property
     def worked(self) -> int:
@@ -42,8 +49,78 @@ class BuildResult:
             "stages": [asdict(stage) for stage in self.record.stages],
             "release": None if release is None else f"{self.workspace}/{release}",
             "report": self.report,
+            "receipts": [f"{self.workspace}/{name}" for name in self.receipts],
             "notes": list(self.record.notes),
         }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Applied:
+    """What `opt-out apply` did. `requests` is how many are on the list, whoever they are of."""
+
+    workspace: str
+    requests: int
+    record: BuildRecord
+    proof: Proof
+    purged: Purged | None
+    report: str | None
+    seconds: float
+
+    @property
+    def receipts(self) -> tuple[str, ...]:
+        """The receipts that are valid now, of those that this run gave."""
+        again = self.purged.receipts if self.purged else ()
+        return again or self.proof.receipts
+
+    def plain(self) -> dict[str, Any]:
+        """Return what `--json` prints."""
+        purged = self.purged
+        return {
+            "workspace": self.workspace,
+            "requests": self.requests,
+            **self.proof.plain(),
+            "delta": None if self.proof.delta is None else f"{self.workspace}/{self.proof.delta}",
+            "receipts": [f"{self.workspace}/{name}" for name in self.receipts],
+            "release": f"{self.workspace}/{self.record.release}",
+            "purged": None
+            if purged is None
+            else {"releases": list(purged.releases), "files": purged.files, "bytes": purged.bytes},
+            "seconds": round(self.seconds, 3),
+        }
+
+    def words(self) -> str:
+        """Return what a person reads: counts, and where things lie."""
+        proof, lines = self.proof, []
+        listed = counted(self.requests, "request")
+        if proof.receipts:
+            lines.append(
+                f"{len(proof.receipts):,} of {listed} applied: {counted(proof.origins, 'origin')} and "
+                f"{counted(proof.documents, 'document')} left, {proof.released:,} of which were in the release."
+            )
+        else:
+            lines.append(f"Nothing to remove: the list has {listed}, and none waits for a receipt.")
+        if proof.before is not None:
+            lines.append(f"Withdrawn  {self.workspace}/releases/{proof.before}")
+            lines.append(
+                f"Changed    {counted(proof.files, 'file')}; {counted(proof.returned, 'document')} in place of others"
+            )
+        lines.append(f"Release    {self.workspace}/{self.record.release}")
+        if proof.delta is not None:
+            lines.append(f"Delta      {self.workspace}/{proof.delta}")
+        lines += [f"Receipt    {self.workspace}/{name}" for name in self.receipts]
+        if self.purged is not None:
+            lines.append(f"Purged     {self.purged.files:,} files, {self.purged.bytes:,} bytes")
+            lines += [f"Deleted    {self.workspace}/releases/{name}" for name in self.purged.releases]
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OptOutCounts:
+    """How many requests there are, how many of them wait for the next build, and how many releases are withdrawn."""
+
+    requests: int
+    pending: int
+    withdrawn: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,6 +130,7 @@ class Status:
     workspace: str
     record: BuildRecord
     pending: str | None
+    opt_outs: OptOutCounts
 
     def plain(self) -> dict[str, Any]:
         """Return what `--json` prints."""
@@ -63,33 +141,90 @@ class Status:
             "release": self.record.release,
             "stages": [asdict(stage) for stage in self.record.stages],
             "rerun": self.pending,
+            "opt_outs": asdict(self.opt_outs),
             "notes": list(self.record.notes),
         }
 
 
 def build(recipe: Recipe, *, workspace: Path, workers: int, until: str, reporter: Reporter) -> BuildResult:
-    """Build `recipe` into `workspace` as far as `until`; do only what has not been done."""
-    from starsmith.pipeline import Pipeline
+    """Build `recipe` into `workspace` as far as `until`; do only what has not been done.
 
+    Requests on the opt-out list that take effect with it get their receipts.
+    """
     started = time.perf_counter()
     with writing(workspace) as store:
-        engine = LocalEngine(workers=workers, spill=store.path(_SPILL))
-        try:
-            builder = Builder(store=store, engine=engine, reporter=reporter)
-            record = Pipeline(recipe=recipe, builder=builder, workers=workers, until=until).run()
-        finally:
-            engine.close()
-        write_build(store, record)
+        draft, finished = removal.before(store, recipe.opt_out.copies)
+        record = _run(store, recipe, workers=workers, until=until, reporter=reporter)
+        proof = removal.after(store, record, draft)
         report = _report(store) if record.release is not None else None
-    return BuildResult(workspace=store.root, record=record, seconds=time.perf_counter() - started, report=report)
+    if receipts := finished.receipts + proof.receipts:
+        reporter.note(
+            f"{counted(len(receipts), 'request')} to be left out took effect; receipts are in {workspace}/receipts."
+        )
+    seconds = time.perf_counter() - started
+    return BuildResult(workspace=store.root, record=record, seconds=seconds, report=report, receipts=receipts)
 
 
-def _report(store: Store) -> str:
+def apply_opt_outs(workspace: Path, *, purge: bool, workers: int, reporter: Reporter) -> Applied:
+    """Remove what the requests without a receipt name, without the sources; with `purge` from the workspace too.
+
+    Raises StarsmithError for a workspace whose last build has no release.
+    """
+    started = time.perf_counter()
+    open_store(workspace, create=False)
+    with writing(workspace) as store:
+        record = _released(store)
+        recipe = loads(record.recipe, base=Path(record.base), name="the recipe of the last build")
+        draft, proof = removal.before(store, recipe.opt_out.copies)
+        if draft is not None:
+            record = _run(store, recipe, workers=workers, until=record.until, reporter=reporter, stored=record)
+            proof = removal.after(store, record, draft).joined(proof)
+        purged = purging.purge(store, record) if purge else None
+        report = _report(store, anew=purge) if draft is not None or purge else None
+        requests = len(read_opt_outs(store).requests)
+    return Applied(
+        workspace=store.root,
+        requests=requests,
+        record=record,
+        proof=proof,
+        purged=purged,
+        report=report,
+        seconds=time.perf_counter() - started,
+    )
+
+
+def _released(store: Store) -> BuildRecord:
+    record = read_build(store)
+    if record.release is None:
+        raise StarsmithError(
+            f"The last build of {store.root} stopped after {record.until!r}; there is no release to remove anything "
+            "from. Run `starsmith build` to the end, which honours the opt-out list."
+        )
+    return record
+
+
+def _run(
+    store: Store, recipe: Recipe, *, workers: int, until: str, reporter: Reporter, stored: BuildRecord | None = None
+) -> BuildRecord:
+    """Build from the sources or, with `stored`, from the tables of the last build; write the record of it."""
+    from starsmith.pipeline import Pipeline
+
+    engine = LocalEngine(workers=workers, spill=store.path(_SPILL))
+    try:
+        builder = Builder(store=store, engine=engine, reporter=reporter)
+        record = Pipeline(recipe=recipe, builder=builder, workers=workers, until=until, stored=stored).run()
+    finally:
+        engine.close()
+    write_build(store, record)
+    return record
+
+
+def _report(store: Store, *, anew: bool = False) -> str:
     """Write the report, unless there is one that is newer than the record it tells of; return its path."""
     from starsmith.govern.report import write_report
 
     path = Path(store.root) / "report.html"
-    if not path.exists() or path.stat().st_mtime_ns < Path(store.path(BUILD_FILE)).stat().st_mtime_ns:
+    if anew or not path.exists() or path.stat().st_mtime_ns < Path(store.path(BUILD_FILE)).stat().st_mtime_ns:
         with disk_errors(store.root):
             write_report(store, path)
     return str(path)
@@ -99,7 +234,18 @@ def status(workspace: Path) -> Status:
     """Say what the last build of a workspace did and what building again would do."""
     store = open_store(workspace, create=False)
     record = read_build(store)
-    return Status(workspace=store.root, record=record, pending=_pending(store, record))
+    return Status(
+        workspace=store.root, record=record, pending=_pending(store, record), opt_outs=_opt_outs(store, record)
+    )
+
+
+def _opt_outs(store: Store, record: BuildRecord) -> OptOutCounts:
+    recipe = loads(record.recipe, base=Path(record.base), name="the recipe of the last build")
+    return OptOutCounts(
+        requests=len(read_opt_outs(store).requests),
+        pending=len(removal.pending(store, recipe.opt_out.copies)),
+        withdrawn=removal.withdrawn(store),
+    )
 
 
 def _pending(store: Store, record: BuildRecord) -> str | None:

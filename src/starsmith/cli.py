@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from starsmith import __version__
-from starsmith.command import Parser, add_command, print_json
+from starsmith.command import Parser, add_command, positive, print_json
 from starsmith.errors import StarsmithError
 from starsmith.opt_out_cli import add_opt_out
 
@@ -46,7 +46,7 @@ def _add_build(commands: Any) -> None:
     command = add_command(commands, "build", "Build a corpus: collect, annotate, decide, release.", run_build)
     command.add_argument("recipe", metavar="RECIPE", help="the recipe, a TOML file")
     command.add_argument("--workspace", metavar="W", help="the folder of the corpus, in place of the recipe's")
-    command.add_argument("--workers", metavar="N", type=_positive, help="processes to use (default: one per core)")
+    command.add_argument("--workers", metavar="N", type=positive, help="processes to use (default: one per core)")
     command.add_argument("--until", choices=STAGES, default=STAGES[-1], help="stop after this stage (default: release)")
     command.add_argument("--json", action="store_true", help="print one JSON object and no progress")
 
@@ -83,12 +83,6 @@ def _add_gc(commands: Any) -> None:
     command = add_command(commands, "gc", "Remove what the last build does not refer to.", run_gc)
     command.add_argument("workspace", metavar="W", help="the folder of the corpus")
     command.add_argument("--json", action="store_true", help="print one JSON object")
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least 1")
-    return int(text)
 
 
 def run_init(arguments: argparse.Namespace) -> None:

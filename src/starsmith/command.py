@@ -23,6 +23,13 @@ def add_command(commands: Any, name: str, summary: str, run: Any) -> argparse.Ar
     return added
 
 
+def positive(text: str) -> int:
+    """Return the number of at least 1 that an option is given."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least 1")
+    return int(text)
+
+
 def print_json(value: object) -> None:
     """Write one JSON object to standard output."""
     json.dump(value, sys.stdout, ensure_ascii=False, indent=1)

@@ -4,12 +4,13 @@ The list is private, but this is the terminal of whoever keeps it: `list` and th
 """
 
 import argparse
+import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from starsmith.command import add_command, print_json
+from starsmith.command import add_command, positive, print_json
 from starsmith.errors import StarsmithError
 
 _KINDS = ("owner", "repository", "origin", "swhid")
@@ -23,6 +24,9 @@ def add_opt_out(commands: Any) -> None:
     _add_add(actions)
     _add_import(actions)
     _add_list(actions)
+    _add_apply(actions)
+    _add_verify(actions)
+    _add_patch(actions)
 
 
 def _add_add(actions: Any) -> None:
@@ -58,6 +62,36 @@ def _add_import(actions: Any) -> None:
 def _add_list(actions: Any) -> None:
     command = add_command(actions, "list", "Show the list.", run_list)
     _add_workspace(command, "the folder of the corpus")
+    _add_json(command)
+
+
+def _add_apply(actions: Any) -> None:
+    summary = "Remove what new requests name; write a new release, a delta and a receipt for each request."
+    command = add_command(actions, "apply", summary, run_apply)
+    _add_workspace(command, "the folder of the corpus")
+    command.add_argument(
+        "--purge", action="store_true", help="also delete older releases and all that the last build does not need"
+    )
+    command.add_argument("--workers", metavar="N", type=positive, help="processes to use (default: one per core)")
+    _add_json(command)
+
+
+def _add_verify(actions: Any) -> None:
+    command = add_command(actions, "verify", "Hold a release against a receipt; no workspace is needed.", run_verify)
+    command.add_argument("receipt", metavar="RECEIPT", help="the receipt, a JSON file")
+    command.add_argument("release", metavar="RELEASE", help="the folder of the release")
+    _add_json(command)
+
+
+def _add_patch(actions: Any) -> None:
+    summary = "Make the new release from the old one and a delta; no workspace is needed."
+    command = add_command(actions, "patch", summary, run_patch)
+    command.add_argument("delta", metavar="DELTA", help="the delta, a zip file")
+    command.add_argument("release", metavar="RELEASE", help="the folder of the old release")
+    command.add_argument("--out", metavar="FOLDER", required=True, help="the folder to make; it must not exist")
+    command.add_argument(
+        "--equal-rows", action="store_true", help="accept files with equal rows and other bytes (another pyarrow)"
+    )
     _add_json(command)
 
 
@@ -131,3 +165,43 @@ def run_list(arguments: argparse.Namespace) -> None:
         )
     if not listed.requests:
         print("Nobody has asked to be left out.")
+
+
+def run_apply(arguments: argparse.Namespace) -> None:
+    from starsmith.build import apply_opt_outs
+    from starsmith.progress import reporter
+
+    with reporter(quiet=arguments.json) as progress:
+        applied = apply_opt_outs(
+            Path(arguments.workspace),
+            purge=arguments.purge,
+            workers=arguments.workers or len(os.sched_getaffinity(0)),
+            reporter=progress,
+        )
+    if arguments.json:
+        print_json(applied.plain())
+    else:
+        print(applied.words())
+
+
+def run_verify(arguments: argparse.Namespace) -> None:
+    from starsmith.govern.receipt import load
+    from starsmith.govern.verification import verify
+
+    result = verify(load(Path(arguments.receipt)), Path(arguments.release))
+    if arguments.json:
+        print_json(result.plain())
+    else:
+        print(result.words())
+    if not result.holds:
+        raise StarsmithError(f"{arguments.release} is not what the receipt says.")
+
+
+def run_patch(arguments: argparse.Namespace) -> None:
+    from starsmith.govern.patch import patch
+
+    done = patch(Path(arguments.delta), Path(arguments.release), Path(arguments.out), equal_rows=arguments.equal_rows)
+    if arguments.json:
+        print_json(done.plain())
+    else:
+        print(done.words())

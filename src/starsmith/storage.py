@@ -176,6 +176,11 @@ class Store:
     def delete(self, name: str) -> None:
         self.filesystem.delete_file(self.path(name))
 
+    def delete_folder(self, name: str) -> None:
+        """Remove a folder with all that is in it; one that is not there is left so."""
+        if self.filesystem.get_file_info(self.path(name)).type == fs.FileType.Directory:
+            self.filesystem.delete_dir(self.path(name))
+
     def clear_spool(self) -> None:
         """Remove what killed runs left half-written. Only the holder of the lock may do this."""
         for name in self.names("tmp"):

@@ -130,7 +130,7 @@ def test_a_request_is_known_by_name_aliases_and_rule():
 def test_words_say_what_rule_applied(receipt):
     plain = json.loads(receipt.dumps())
     assert plain["rule_words"].startswith("What lay in the origins")
-    assert plain["words"].startswith("1 origins and ")
+    assert plain["words"].startswith("1 origin and ")
     content = dataclasses.replace(receipt, request=Request(kind="swhid", value="swh:1:cnt:" + "0" * 40))
     assert "Every copy of the content" in json.loads(content.dumps())["rule_words"]
     nothing = dataclasses.replace(receipt, origins=(), documents=())

@@ -34,7 +34,7 @@ FORMAT: Final = 1
 INDEX: Final = "delta.json"
 ROWS: Final = "rows.parquet"
 WHOLE: Final = "files/"
-_KEY: Final = ("origin_url", "path", "swhid")
+KEY: Final = ("origin_url", "path", "swhid")
 """What a row of a release is known by from one release to the next."""
 _TIME: Final = (1980, 1, 1, 0, 0, 0)
 """The earliest time a zip archive can say; the same in every delta."""
@@ -226,8 +226,9 @@ def read_narrow(path: Path) -> pa.Table:
         return file.read(columns=[name for name in file.schema_arrow.names if name not in BULK_COLUMNS])
 
 
-def _keys(rows: pa.Table) -> pa.ChunkedArray:
-    columns = [pc.fill_null(rows[name], "").cast(pa.large_string()) for name in _KEY]
+def row_keys(rows: pa.Table) -> pa.ChunkedArray:
+    """Return one text for each row by which it is known in every release."""
+    columns = [pc.fill_null(rows[name], "").cast(pa.large_string()) for name in KEY]
     return pc.binary_join_element_wise(*columns, pa.scalar("\0", pa.large_string()))
 
 
@@ -247,7 +248,7 @@ class _OldRows:
         keys = []
         for name in names:
             with pq.ParquetFile(folder / name) as file:
-                keys.append(_keys(file.read(columns=list(_KEY))))
+                keys.append(row_keys(file.read(columns=list(KEY))))
         starts = np.cumsum([0, *(len(each) for each in keys)], dtype=np.int64)
         chunks = [chunk for each in keys for chunk in each.chunks]
         joined = pa.chunked_array(chunks, pa.large_string()).combine_chunks()
@@ -309,7 +310,7 @@ class _Match:
     @classmethod
     def of(cls, path: Path, old: _OldRows) -> "_Match":
         rows = read_narrow(path)
-        places = old.places(_keys(rows))
+        places = old.places(row_keys(rows))
         same = old.equal(rows, places)
         return cls(
             places=np.where(same, places, -1), known=int(np.count_nonzero(places >= 0)), digest=rows_digest(rows)

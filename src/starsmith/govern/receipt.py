@@ -19,6 +19,7 @@ from starsmith.document import origin_id
 from starsmith.errors import StarsmithError
 from starsmith.fingerprint import fingerprint
 from starsmith.govern.foreign_json import SHA256, Fields, parse, read_file
+from starsmith.govern.foreign_text import counted
 from starsmith.govern.opt_out import OptOuts, Request
 from starsmith.govern.opt_out_spelling import KINDS
 from starsmith.govern.release_folder import FILE
@@ -154,10 +155,12 @@ class Receipt:
     def words(self) -> str:
         """Return in a sentence what the request did."""
         counts = self.counts
+        if self.before is None:
+            return "There was no release before; what the request names is not in this one."
         if not self.origins and not self.documents:
             return "The request names nothing that this corpus held."
         return (
-            f"{counts['origins']:,} origins and {counts['documents']:,} documents left, "
+            f"{counted(counts['origins'], 'origin')} and {counted(counts['documents'], 'document')} left, "
             f"{counts['released']:,} of which were in the release."
         )
 
@@ -221,27 +224,30 @@ def loads(data: bytes, *, name: str) -> Receipt:
 
 
 def _receipt(fields: Fields) -> Receipt:
-    before, delta, request = fields.fields_or_none("before"), fields.fields_or_none("delta"), fields.fields("request")
+    before, delta = fields.fields_or_none("before"), fields.fields_or_none("delta")
     return Receipt(
-        request=Request(
-            kind=request.choice("kind", KINDS), value=request.text("value"), aliases=request.texts("aliases")
-        ),
+        request=read_request(fields.fields("request")),
         rule=fields.choice("rule", RULES),
         time=fields.text("time", _TIME),
-        before=None if before is None else _release(before),
-        after=_release(fields.fields("after")),
-        origins=tuple(map(_origin, fields.objects("origins"))),
+        before=None if before is None else read_named_release(before),
+        after=read_named_release(fields.fields("after")),
+        origins=tuple(map(read_origin, fields.objects("origins"))),
         documents=tuple(map(read_document, fields.objects("documents"))),
         returned=fields.fields("counts").number("returned"),
         shards=tuple(map(_shard, fields.objects("shards"))),
-        delta=None
-        if delta is None
-        else NamedDelta(file=delta.text("file", _DELTA), sha256=delta.text("sha256", SHA256)),
+        delta=None if delta is None else _delta(delta),
         purged=fields.flag("purged"),
     )
 
 
-def _release(fields: Fields) -> NamedRelease:
+def read_request(fields: Fields) -> Request:
+    """Return the request of a receipt."""
+    kind, aliases = fields.choice("kind", KINDS), fields.texts("aliases")
+    return Request(kind=kind, value=fields.text("value"), aliases=aliases)
+
+
+def read_named_release(fields: Fields) -> NamedRelease:
+    """Return a release that a receipt names."""
     return NamedRelease(name=fields.text("name", _NAME), manifest=fields.text("manifest", SHA256))
 
 
@@ -249,7 +255,8 @@ def _delta(fields: Fields) -> NamedDelta:
     return NamedDelta(file=fields.text("file", _DELTA), sha256=fields.text("sha256", SHA256))
 
 
-def _origin(fields: Fields) -> RemovedOrigin:
+def read_origin(fields: Fields) -> RemovedOrigin:
+    """Return an origin of a receipt."""
     names = {name: fields.text(name) for name in ("url", "owner", "name", "source")}
     ids = {name: fields.text_or_none(name, _HEX_ID) for name in ("revision", "directory")}
     return RemovedOrigin(**names, **ids)  # type: ignore[arg-type]

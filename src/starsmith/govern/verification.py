@@ -124,6 +124,7 @@ def _gone(receipt: Receipt, release: Path, manifest: Manifest, *, is_after: bool
     swhids = {document.swhid: document.elsewhere for document in receipt.documents if document.swhid is not None}
     found = find_rows(release, manifest, origins=origins, swhids=swhids)
     wrong = [f"{shortened(url)} has {count:,} rows" for url, count in found.origins.items()]
+    wrong += [f"{shortened(url)} has a list of files" for url in sorted(found.listed - found.origins.keys())]
     copies = {swhid for swhid in found.swhids if strict or (is_after and not swhids[swhid])}
     wrong += [f"{swhid} is there" for swhid in sorted(copies)]
     if wrong:
@@ -139,10 +140,15 @@ def _gone(receipt: Receipt, release: Path, manifest: Manifest, *, is_after: bool
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FoundRows:
-    """Rows of a release by origin URL, and contents that it holds from other origins than those."""
+    """Rows of some origins by URL, those `listed` in the variant without contents, and contents from other origins."""
 
     origins: dict[str, int]
+    listed: set[str]
     swhids: set[str]
+
+    @property
+    def urls(self) -> set[str]:
+        return self.origins.keys() | self.listed
 
 
 def find_rows(folder: Path, manifest: Manifest, *, origins: Iterable[str], swhids: Iterable[str]) -> FoundRows:
@@ -151,7 +157,7 @@ def find_rows(folder: Path, manifest: Manifest, *, origins: Iterable[str], swhid
     Raises StarsmithError for a file that is no table of a release.
     """
     urls, contents = pa.array(sorted(origins), pa.string()), pa.array(sorted(swhids), pa.string())
-    found = FoundRows(origins={}, swhids=set())
+    found = FoundRows(origins={}, listed=set(), swhids=set())
     for name in sorted(manifest.files):
         if name.endswith(".parquet") and (folder / name).is_file():
             try:
@@ -169,7 +175,10 @@ def _search(path: Path, urls: pa.Array, contents: pa.Array, found: FoundRows) ->
         for batch in file.iter_batches(batch_size=_MOST_ROWS, columns=columns):
             own = np.asarray(pc.is_in(batch.column(0), value_set=urls), np.bool_)
             for url in batch.column(0).filter(pa.array(own)).value_counts().to_pylist():
-                found.origins[url["values"]] = found.origins.get(url["values"], 0) + url["counts"]
+                if is_data:
+                    found.origins[url["values"]] = found.origins.get(url["values"], 0) + url["counts"]
+                else:
+                    found.listed.add(url["values"])
             there, row = (batch.column(1), np.arange(len(own))) if is_data else _flat(batch.column(1))
             is_other = pc.and_(pc.is_in(there, value_set=contents), pa.array(~own[row]))
             found.swhids.update(there.filter(is_other).unique().to_pylist())

@@ -1,0 +1,224 @@
+"""Departures: which origins and documents of the last build the requests are about that have no receipt yet.
+
+They are looked up in the build's own tables before the next build leaves them out, and written to a draft, since after
+it no table knows them any more. No section of the paper. Nothing is removed here.
+"""
+
+import hashlib
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+
+from starsmith.document import DOCUMENTS, ID_BYTES, ORIGINS, content_id, parse_swhid, swhid
+from starsmith.govern.foreign_json import SHA256, parse
+from starsmith.govern.opt_out import OptOuts, Request
+from starsmith.govern.receipt import (
+    RULES,
+    NamedRelease,
+    RemovedDocument,
+    RemovedOrigin,
+    names_content,
+    read_document,
+    read_named_release,
+    read_origin,
+    read_request,
+    request_key,
+)
+from starsmith.govern.release_folder import FILE
+from starsmith.ledger import LEDGER
+from starsmith.storage import Store, to_json
+from starsmith.table import Table
+from starsmith.verdict import KEEP
+from starsmith.workspace import BUILD_FILE, BuildRecord
+
+DRAFT_FILE: Final = "receipts/draft.json"
+_EMPTY: Final = content_id(b"")
+_ID = pa.binary(ID_BYTES)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Departure:
+    """What one request is about."""
+
+    request: Request
+    rule: str
+    origins: tuple[RemovedOrigin, ...] = ()
+    documents: tuple[RemovedDocument, ...] = ()
+
+    @property
+    def key(self) -> str:
+        return request_key(self.request, self.rule)
+
+    def with_earlier(self, earlier: "Departure") -> "Departure":
+        """Return the departure with what a draft knew of it and the tables no longer do."""
+        urls = {origin.url for origin in self.origins}
+        places = {(document.origin_url, document.path) for document in self.documents}
+        origins = [origin for origin in earlier.origins if origin.url not in urls]
+        documents = [each for each in earlier.documents if (each.origin_url, each.path) not in places]
+        return replace(self, origins=(*self.origins, *origins), documents=(*self.documents, *documents))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Draft:
+    """What leaves with the next build. `build` is the SHA-256 of the record of the build it was drafted after.
+
+    `before` is the release that is to be replaced, with the SHA-256 of its `files`; None if there is none.
+    """
+
+    build: str | None
+    before: NamedRelease | None
+    files: Mapping[str, str]
+    departures: tuple[Departure, ...]
+
+    def write(self, store: Store) -> None:
+        plain = {
+            "build": self.build,
+            "before": None if self.before is None else asdict(self.before),
+            "files": dict(self.files),
+            "departures": [asdict(each) for each in self.departures],
+        }
+        store.write(DRAFT_FILE, to_json(plain), private=True)
+
+
+def read_draft(store: Store) -> Draft | None:
+    """Return the draft that a killed run has left, or None.
+
+    Raises StarsmithError if it is damaged: only it still knows what left.
+    """
+    if not store.exists(DRAFT_FILE):
+        return None
+    fields = parse(store.read(DRAFT_FILE), f"The draft {store.path(DRAFT_FILE)}")
+    before, files = fields.fields_or_none("before"), fields.fields("files")
+    return Draft(
+        build=fields.text_or_none("build", SHA256),
+        before=None if before is None else read_named_release(before),
+        files={name: files.text(name, SHA256) for name in files.members if FILE.fullmatch(name)},
+        departures=tuple(
+            Departure(
+                request=read_request(each.fields("request")),
+                rule=each.choice("rule", RULES),
+                origins=tuple(map(read_origin, each.objects("origins"))),
+                documents=tuple(map(read_document, each.objects("documents"))),
+            )
+            for each in fields.objects("departures")
+        ),
+    )
+
+
+def build_digest(store: Store) -> str | None:
+    """Return the SHA-256 of the record of the last build, None if there is none."""
+    return hashlib.sha256(store.read(BUILD_FILE)).hexdigest() if store.exists(BUILD_FILE) else None
+
+
+def find_departures(
+    store: Store, record: BuildRecord | None, requests: Sequence[Request], rule: str
+) -> tuple[Departure, ...]:
+    """Return for each request what it is about in the tables of the last build, as far as it has come."""
+    # What a note says is between the requester and the keeper of the list.
+    requests = [replace(request, note="", added="") for request in requests]
+    if record is None or not {"origins", "documents"} <= record.tables.keys():
+        return tuple(Departure(request=request, rule=rule) for request in requests)
+    return _Tables(store=store, record=record).departures(requests, rule)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Tables:
+    """The tables of a build that say what lay where."""
+
+    store: Store
+    record: BuildRecord
+
+    def departures(self, requests: Sequence[Request], rule: str) -> tuple[Departure, ...]:
+        matched = self._matched(requests)
+        left = self._documents("origin_id", {origin.origin_id for found in matched for origin in found})
+        asked = {parse_swhid(request.value)[1] for request in requests if names_content(request)}
+        copies = left.contents() if rule == "every" else set()
+        everywhere = self._documents("content_id", asked | copies)
+        urls = self._urls()
+        kept = self._kept({*left.ids, *everywhere.ids})
+        done = []
+        for request, origins in zip(requests, matched, strict=True):
+            own = left.of("origin_id", {origin.origin_id for origin in origins})
+            found = [own]
+            if names_content(request):
+                found.append(everywhere.of("content_id", {parse_swhid(request.value)[1]}))
+            elif rule == "every":
+                found.append(everywhere.of("content_id", own.contents()))
+            documents = _removed(found, urls, kept)
+            done.append(Departure(request=request, rule=rule, origins=origins, documents=documents))
+        return tuple(done)
+
+    def _matched(self, requests: Sequence[Request]) -> list[tuple[RemovedOrigin, ...]]:
+        """Return the origins that each request names, in the order of the table."""
+        asked = OptOuts(requests=tuple(requests))
+        number = {request: place for place, request in enumerate(requests)}
+        matched: list[list[RemovedOrigin]] = [[] for _ in requests]
+        columns = ["url", "owner", "name", "source", "revision_id", "directory_id"]
+        for row in self.record.table("origins", ORIGINS).read(self.store, columns).to_pylist():
+            ids = {name: row.pop(f"{name}_id") for name in ("revision", "directory")}
+            origin = RemovedOrigin(**row, **{name: value and value.hex() for name, value in ids.items()})
+            for request in asked.matching(origin):
+                matched[number[request]].append(origin)
+        return [tuple(origins) for origins in matched]
+
+    def _urls(self) -> dict[bytes, str]:
+        rows = self.record.table("origins", ORIGINS).read(self.store, ["origin_id", "url"])
+        return dict(zip(rows["origin_id"].to_pylist(), rows["url"].to_pylist(), strict=True))
+
+    def _documents(self, column: str, values: Collection[bytes]) -> "_Found":
+        columns = ["document_id", "origin_id", "path", "content_id"]
+        rows = _where(self.store, self.record.table("documents", DOCUMENTS), column, values, columns)
+        return _Found(rows=rows)
+
+    def _kept(self, documents: Collection[bytes]) -> set[bytes]:
+        """Return which documents are in the release of the build."""
+        if self.record.release is None:
+            return set()
+        ledger = self.record.table("ledger", LEDGER)
+        rows = _where(self.store, ledger, "document_id", documents, ["document_id", "verdict"])
+        return set(rows.filter(pc.equal(rows["verdict"], KEEP))["document_id"].to_pylist())
+
+
+def _where(store: Store, table: Table, column: str, values: Collection[bytes], columns: list[str]) -> pa.Table:
+    if not values:
+        return pa.schema([table.schema.field(name) for name in columns]).empty_table()
+    wanted = ds.field(column).isin(pa.array(sorted(values), _ID))
+    return table.dataset(store).to_table(columns=columns, filter=wanted)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Found:
+    """Rows of DOCUMENTS: id, origin, path, content."""
+
+    rows: pa.Table
+    ids: list[bytes] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ids", self.rows["document_id"].to_pylist())
+
+    def of(self, column: str, values: Collection[bytes]) -> "_Found":
+        return _Found(rows=self.rows.filter(pc.is_in(self.rows[column], value_set=pa.array(sorted(values), _ID))))
+
+    def contents(self) -> set[bytes]:
+        """Return the contents; the empty one is nobody's."""
+        return set(self.rows["content_id"].drop_null().to_pylist()) - {_EMPTY}
+
+
+def _removed(
+    found: Sequence[_Found], urls: Mapping[bytes, str], kept: Collection[bytes]
+) -> tuple[RemovedDocument, ...]:
+    documents: dict[bytes, RemovedDocument] = {}
+    for each in found:
+        columns: list[list[Any]] = [each.rows[name].to_pylist() for name in each.rows.schema.names]
+        for document, origin, path, content in zip(*columns, strict=True):
+            documents[document] = RemovedDocument(
+                origin_url=urls[origin],
+                path=path,
+                swhid=None if content is None else swhid("cnt", content),
+                released=document in kept,
+            )
+    return tuple(sorted(documents.values(), key=lambda each: (each.origin_url, each.path, each.swhid or "")))

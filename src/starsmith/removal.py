@@ -1,0 +1,274 @@
+"""Removal: what a build takes away because somebody asked, told before and proven after.
+
+Before anything changes a draft says which documents each request without a receipt is about (`departure`). After the
+build that leaves them out there is a delta, the old release is marked withdrawn, and each request gets a receipt; then
+the draft goes. Whoever is killed in between leaves a draft, and the next build goes on from it.
+
+Section 6 of the paper tells of opt-outs; the rest is Starsmith's. What leaves is decided by collect; the order of all
+this is the business of `build`.
+"""
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from starsmith.departure import DRAFT_FILE, Departure, Draft, build_digest, find_departures, read_draft
+from starsmith.errors import StarsmithError
+from starsmith.govern.delta import Changes, write_delta
+from starsmith.govern.opt_out import Request, read
+from starsmith.govern.receipt import ChangedFile, NamedDelta, NamedRelease, Receipt, names_content, request_key
+from starsmith.govern.release_folder import WITHDRAWN, Manifest, read_manifest, sha256_of
+from starsmith.govern.verification import find_rows
+from starsmith.storage import Store, to_json
+from starsmith.workspace import BuildRecord, read_build
+
+RECEIPTS: Final = "receipts"
+RECEIPT_NAME: Final = re.compile(rf"{RECEIPTS}/([0-9a-f]{{16}})-[0-9a-f]{{32}}\.json")
+_COUNTS: Final = ("origins", "documents", "released", "returned", "files")
+_NO_CHANGES: Final = Changes(copied=0, inserted=0, arrived=0, left=0)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Proof:
+    """What is left of a removal: the names of its receipts in the workspace, of its delta, and counts of all of it."""
+
+    receipts: tuple[str, ...] = ()
+    delta: str | None = None
+    before: str | None = None
+    origins: int = 0
+    documents: int = 0
+    released: int = 0
+    returned: int = 0
+    files: int = 0
+
+    def joined(self, earlier: "Proof") -> "Proof":
+        """Return both proofs as one: that of a run that was killed, and that of the run after it."""
+        if not earlier.receipts:
+            return self
+        if not self.receipts:
+            return earlier
+        counts = {name: getattr(self, name) + getattr(earlier, name) for name in _COUNTS}
+        return replace(self, receipts=earlier.receipts + self.receipts, **counts)
+
+    def plain(self) -> dict[str, Any]:
+        """Return what `--json` prints: counts and names of files, no name of anybody."""
+        return {
+            "applied": len(self.receipts),
+            "origins": self.origins,
+            "documents": self.documents,
+            "released": self.released,
+            "returned": self.returned,
+            "files": self.files,
+            "withdrawn": self.before,
+            "delta": self.delta,
+            "receipts": list(self.receipts),
+        }
+
+
+def pending(store: Store, rule: str) -> list[Request]:
+    """Return the requests of the list that have no receipt under a rule for copies."""
+    found = {match[1] for name in store.names(RECEIPTS) if (match := RECEIPT_NAME.fullmatch(name))}
+    return [request for request in read(store).requests if request_key(request, rule) not in found]
+
+
+def withdrawn(store: Store) -> int:
+    """Return how many releases of a workspace are marked as withdrawn."""
+    return sum(name.endswith(f"/{WITHDRAWN}") for name in store.names("releases"))
+
+
+def before(store: Store, rule: str) -> tuple[Draft | None, Proof]:
+    """Say what the next build takes away, before it does: no draft if no request waits for a receipt.
+
+    What a killed run has left undone is done first, and proven. Raises StarsmithError if the list or a draft is
+    damaged.
+    """
+    draft, finished = read_draft(store), Proof()
+    record = _last_build(store)
+    if draft is not None and draft.build != build_digest(store) and record is not None and record.release is not None:
+        draft, finished = None, after(store, record, draft)
+    requests = pending(store, rule)
+    if not requests:
+        if draft is not None:
+            store.delete(DRAFT_FILE)
+        return None, finished
+    drafted = _draft(store, record, find_departures(store, record, requests, rule), draft)
+    drafted.write(store)
+    return drafted, finished
+
+
+def _last_build(store: Store) -> BuildRecord | None:
+    """Return the record of the last build, or None; a damaged one is written anew by the build that follows."""
+    try:
+        return read_build(store)
+    except StarsmithError:
+        return None
+
+
+def _draft(store: Store, record: BuildRecord | None, departures: Iterable[Departure], earlier: Draft | None) -> Draft:
+    """Return the draft of a build, with what an earlier one says of the same requests.
+
+    A build that stopped before its release has taken documents from the tables that a release still holds.
+    """
+    known = {each.key: each for each in earlier.departures} if earlier else {}
+    together = tuple(each.with_earlier(known[each.key]) if each.key in known else each for each in departures)
+    if record is not None and record.release is not None:
+        named, manifest = _named(store, record.release)
+        files = {name: file.sha256 for name, file in manifest.files.items()}
+        return Draft(build=build_digest(store), before=named, files=files, departures=together)
+    return Draft(
+        build=build_digest(store),
+        before=earlier.before if earlier else None,
+        files=earlier.files if earlier else {},
+        departures=together,
+    )
+
+
+def _named(store: Store, release: str) -> tuple[NamedRelease, Manifest]:
+    manifest = read_manifest(Path(store.path(release)))
+    return NamedRelease(name=release.rpartition("/")[2], manifest=manifest.digest), manifest
+
+
+def after(store: Store, record: BuildRecord, draft: Draft | None) -> Proof:
+    """Prove what a build took away; with a build that stopped before its release the draft waits for the next.
+
+    Raises StarsmithError, and proves nothing, if something that was to leave is still in the release.
+    """
+    if record.release is not None and store.exists(f"{record.release}/{WITHDRAWN}"):
+        # The list has become shorter: what was withdrawn is the release again.
+        store.delete(f"{record.release}/{WITHDRAWN}")
+    if draft is None or record.release is None:
+        return Proof()
+    named, manifest = _named(store, record.release)
+    departures = _with_copies(store, draft.departures, record.release, manifest)
+    time = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    shards = _changed_files(draft, manifest)
+    delta, changes = _delta(store, draft, named)
+    _withdraw(store, draft, departures, named, time)
+    receipts = [
+        Receipt(
+            request=each.request,
+            rule=each.rule,
+            time=time,
+            before=draft.before,
+            after=named,
+            origins=each.origins,
+            documents=each.documents,
+            returned=changes.arrived,
+            shards=shards,
+            delta=delta,
+            purged=False,
+        )
+        for each in departures
+    ]
+    names = tuple(write_receipt(store, receipt) for receipt in receipts)
+    store.delete(DRAFT_FILE)
+    return _proof(receipts, names)
+
+
+def _proof(receipts: list[Receipt], names: tuple[str, ...]) -> Proof:
+    first = receipts[0]
+    documents = {(each.origin_url, each.path): each.released for receipt in receipts for each in receipt.documents}
+    replaced = first.before if first.before is not None and first.before != first.after and documents else None
+    return Proof(
+        receipts=names,
+        delta=None if first.delta is None else f"{RECEIPTS}/{first.delta.file}",
+        before=None if replaced is None else replaced.name,
+        origins=len({origin.url for receipt in receipts for origin in receipt.origins}),
+        documents=len(documents),
+        released=sum(documents.values()),
+        returned=first.returned,
+        files=len(first.shards),
+    )
+
+
+def write_receipt(store: Store, receipt: Receipt) -> str:
+    """Write a receipt; return its name in the workspace."""
+    name = f"{RECEIPTS}/{receipt.id}.json"
+    store.write(name, receipt.dumps(), private=True)
+    return name
+
+
+def _with_copies(store: Store, departures: Iterable[Departure], release: str, manifest: Manifest) -> list[Departure]:
+    """Look through the new release for what was to leave; say which contents are in it from other origins."""
+    departures = list(departures)
+    origins = {origin.url for each in departures for origin in each.origins}
+    contents = {document.swhid for each in departures for document in each.documents} - {None}
+    if not origins and not contents:
+        return departures
+    found = find_rows(Path(store.path(release)), manifest, origins=origins, swhids={*filter(None, contents)})
+    done, wrong = [], len(found.urls)
+    for each in departures:
+        copies = {document.swhid for document in each.documents} & found.swhids
+        if each.rule == "every" or names_content(each.request):
+            wrong += len(copies)
+        documents = tuple(replace(document, elsewhere=document.swhid in copies) for document in each.documents)
+        done.append(replace(each, documents=documents))
+    if wrong:
+        raise StarsmithError(
+            f"The release {store.path(release)} still holds {wrong:,} origins or contents that were to leave it. No "
+            "receipt was written; please report this with the recipe."
+        )
+    return done
+
+
+def _changed_files(draft: Draft, manifest: Manifest) -> tuple[ChangedFile, ...]:
+    after = {name: file.sha256 for name, file in manifest.files.items()}
+    return tuple(
+        ChangedFile(file=name, before=draft.files.get(name), after=after.get(name))
+        for name in sorted(draft.files.keys() | after.keys())
+        if draft.files.get(name) != after.get(name)
+    )
+
+
+def _delta(store: Store, draft: Draft, named: NamedRelease) -> tuple[NamedDelta | None, Changes]:
+    """Write the delta from the old release to the new one, if they differ and the old one is there."""
+    old = draft.before
+    if old is None or old == named or not store.exists(f"releases/{old.name}/manifest.json"):
+        return None, _NO_CHANGES
+    file_name = f"{old.name}-{named.name}.delta.zip"
+    name = f"{RECEIPTS}/{file_name}"
+    with store.spool() as file:
+        changes = write_delta(
+            Path(store.path(f"releases/{old.name}")), Path(store.path(f"releases/{named.name}")), file
+        )
+        store.publish(file, name, private=True)
+    digest = sha256_of(Path(store.path(name)))
+    assert digest is not None, "it was written just now"
+    return NamedDelta(file=file_name, sha256=digest), changes
+
+
+def _withdraw(store: Store, draft: Draft, departures: Iterable[Departure], named: NamedRelease, time: str) -> None:
+    """Mark the old release, and every other that holds what left."""
+    documents = [document for each in departures for document in each.documents]
+    if not documents:
+        return
+    origins = {origin.url for each in departures for origin in each.origins}
+    contents = {document.swhid for document in documents if document.swhid is not None and not document.elsewhere}
+    for name in releases(store):
+        folder = f"releases/{name}"
+        if name == named.name or store.exists(f"{folder}/{WITHDRAWN}"):
+            continue
+        is_old = draft.before is not None and name == draft.before.name
+        if is_old or _holds(Path(store.path(folder)), origins, contents):
+            store.write(f"{folder}/{WITHDRAWN}", to_json({"replaced_by": named.name, "time": time}))
+
+
+def _holds(folder: Path, origins: set[str], contents: set[str]) -> bool:
+    found = find_rows(folder, read_manifest(folder), origins=origins, swhids=contents)
+    return bool(found.urls or found.swhids)
+
+
+def releases(store: Store) -> list[str]:
+    """Return the names of all finished releases of a workspace."""
+    names = store.names("releases")
+    return [name.split("/")[1] for name in names if name.count("/") == 2 and name.endswith("/manifest.json")]
+
+
+def replaced_by(store: Store, release: str) -> str | None:
+    """Return which release replaced one that was withdrawn, None if it was not."""
+    name = f"releases/{release}/{WITHDRAWN}"
+    return str(json.loads(store.read(name))["replaced_by"]) if store.exists(name) else None
