@@ -201,6 +201,12 @@ class InlineEngine(LocalEngine):
 
 
 @pytest.fixture(scope="session")
+def new_corpus() -> type[Corpus]:
+    """What makes a corpus of an empty folder, for fixtures that several tests share."""
+    return Corpus
+
+
+@pytest.fixture(scope="session")
 def inline_engine() -> type[LocalEngine]:
     """An engine that works in this process alone."""
     return InlineEngine

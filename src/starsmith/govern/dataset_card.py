@@ -5,12 +5,13 @@ no time, path or machine, so that equal releases have equal cards. Names from ou
 are text to every reader of Markdown.
 """
 
-from collections.abc import Iterable, Sequence
 from typing import Final
 
 from starsmith.curate.licence_expression import data_sources
+from starsmith.govern import card_scans
 from starsmith.govern.composition import CONFLICT_RULES, Composition, Row, reason_words, stage_words
 from starsmith.govern.foreign_text import markdown_code, number, share, size, visible
+from starsmith.govern.markdown import table
 from starsmith.recipe import Recipe
 
 _TOP: Final = 40
@@ -34,9 +35,11 @@ def card(composition: Composition, recipe: Recipe, versions: dict[str, str]) -> 
             _languages(composition),
             _licences(composition, recipe),
             _duplicates(composition, recipe),
+            card_scans.redaction(composition, recipe),
+            card_scans.benchmarks_and_malware(composition, recipe, versions),
             _origins(composition),
             _method(recipe, versions),
-            _limits(recipe),
+            _limits(composition, recipe),
         ]
     )
 
@@ -84,13 +87,6 @@ def _licence_sentence(composition: Composition) -> str:
     return f"By `license_type`: {parts}." if parts else "Nothing passed every rule."
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[object]], *, text: int = 1) -> str:
-    """Return a Markdown table whose first `text` columns are text and whose others are numbers."""
-    lines = [f"| {' | '.join(head)} |", f"|{'---|' * text}{'--:|' * (len(head) - text)}"]
-    lines += [f"| {' | '.join(str(cell) for cell in row)} |" for row in rows]
-    return "\n".join(lines) + "\n"
-
-
 def _loading(recipe: Recipe) -> str:
     ids = ""
     if recipe.release.ids_only:
@@ -111,7 +107,7 @@ documents = load_dataset("RELEASE", split="train")
 ```python
 import pyarrow.dataset as ds
 
-documents = ds.dataset("RELEASE/data", format="parquet").to_table(columns=["repo_name", "path", "content"])
+documents = ds.dataset("RELEASE/data", format="parquet").totable(columns=["repo_name", "path", "content"])
 ```
 
 ```python
@@ -127,7 +123,8 @@ documents = pl.scan_parquet("RELEASE/data/*.parquet").filter(pl.col("language") 
 ```
 
 The columns have the names of The Stack v2, followed by Starsmith's own; `content` is the text as UTF-8, whatever the
-encoding it was found in (`src_encoding`). `content_sha256` and `blob_id` are digests of the original bytes.
+encoding it was found in (`src_encoding`); what was replaced in it is told below. `content_sha256` and `blob_id` are
+digests of the original bytes.
 {ids}
 To ask why a document is in or out, where the workspace of the build is at hand:
 
@@ -147,7 +144,7 @@ def _funnel(composition: Composition, recipe: Recipe) -> str:
         documents, volume = documents - left, volume - sum(row["bytes"] for row in gone)
         rows.append((f"`{stage}`", stage_words(stage).asks, f"{left:,}", f"{documents:,}", size(volume)))
     head = ["step", "question", "left out", "documents after it", "size after it"]
-    return f"## From collected to released\n\n{_table(head, rows, text=2)}"
+    return f"## From collected to released\n\n{table(head, rows, text=2)}"
 
 
 def _left_out(composition: Composition) -> str:
@@ -156,8 +153,8 @@ def _left_out(composition: Composition) -> str:
         for row in composition.left_out()
     ]
     head = ["reason", "in words", "documents", "bytes"]
-    table = _table(head, rows, text=2) if rows else "Nothing.\n"
-    return f"## What was left out\n\nThe first rule that a document does not pass gives the reason.\n\n{table}"
+    shown = table(head, rows, text=2) if rows else "Nothing.\n"
+    return f"## What was left out\n\nThe first rule that a document does not pass gives the reason.\n\n{shown}"
 
 
 def _filters(composition: Composition, recipe: Recipe) -> str:
@@ -172,7 +169,7 @@ def _filters(composition: Composition, recipe: Recipe) -> str:
         for rule, gone, volume in composition.filter_rows(recipe)
     ]
     head = ["reason", "measure", "limit", "documents", "bytes"]
-    return f"## Every filter\n\nIn their order, with what each left out.\n\n{_table(head, rows, text=2)}"
+    return f"## Every filter\n\nIn their order, with what each left out.\n\n{table(head, rows, text=2)}"
 
 
 def _languages(composition: Composition) -> str:
@@ -188,7 +185,7 @@ def _languages(composition: Composition) -> str:
         for row in rows[:_TOP]
     ]
     head = ["language", "documents", "bytes", "share", "collected"]
-    return f"## Languages\n\n{_table(head, shown)}{_rest(rows, 'languages')}"
+    return f"## Languages\n\n{table(head, shown)}{_rest(rows, 'languages')}"
 
 
 def _licences(composition: Composition, recipe: Recipe) -> str:
@@ -207,7 +204,7 @@ def _licences(composition: Composition, recipe: Recipe) -> str:
     unlicensed = "kept" if recipe.licence.no_licence == "keep" else "left out"
     return f"""## Licences
 
-{_table(["expression", "documents", "bytes", "share"], shown)}{_rest(rows, "licence expressions")}
+{table(["expression", "documents", "bytes", "share"], shown)}{_rest(rows, "licence expressions")}
 The evidence for each document is in `license_expression`, `license_method` and `license_evidence`. What is
 permissive is read from these lists: {lists}. Documents for which no licence was found are {unlicensed}.
 
@@ -231,7 +228,7 @@ def _duplicates(composition: Composition, recipe: Recipe) -> str:
     scope = "across all languages" if near.across_languages else "within a language"
     rows = [(f"{row['size']:,}", f"{row['clusters']:,}") for row in composition.clusters[:_TOP]]
     rest = sum(row["clusters"] for row in composition.clusters[_TOP:])
-    table = _table(["documents in a cluster", "clusters"], [*rows, *([("more", f"{rest:,}")] if rest else [])], text=0)
+    sizes = table(["documents in a cluster", "clusters"], [*rows, *([("more", f"{rest:,}")] if rest else [])], text=0)
     return f"""## Duplicates
 
 - Copies of whole repositories: {by_reason.get("duplicate.repository", 0):,} documents left out.
@@ -240,7 +237,7 @@ def _duplicates(composition: Composition, recipe: Recipe) -> str:
   {by_reason.get("duplicate.near", 0):,} documents left out of {groups:,} clusters. The kept one of a cluster has
   the cluster's id in `dedup_cluster`.
 
-{table if rows else ""}"""
+{sizes if rows else ""}"""
 
 
 def _origins(composition: Composition) -> str:
@@ -256,11 +253,11 @@ def _origins(composition: Composition) -> str:
     ]
     shown = f"The {len(rows):,} with most bytes of {composition.kept_origins:,}" if rows else "There are none"
     head = ["origin", "source", "documents", "bytes"]
-    return f"## Origins\n\n{shown}; `origin_url` names the origin of each document.\n\n{_table(head, rows, text=2)}"
+    return f"## Origins\n\n{shown}; `origin_url` names the origin of each document.\n\n{table(head, rows, text=2)}"
 
 
 def _method(recipe: Recipe, versions: dict[str, str]) -> str:
-    used = _table(["part", "version"], [(name, f"`{version}`") for name, version in sorted(versions.items())], text=2)
+    used = table(["part", "version"], [(name, f"`{version}`") for name, version in sorted(versions.items())], text=2)
     return f"""## How it was made
 
 The stages, in order: {" → ".join(recipe.order)}.
@@ -269,7 +266,7 @@ The settings of every stage and the SHA-256 of every file stand in `manifest.jso
 {used}"""
 
 
-def _limits(recipe: Recipe) -> str:
+def _limits(composition: Composition, recipe: Recipe) -> str:
     near = recipe.near_duplicates
     verified = (
         ""
@@ -283,8 +280,7 @@ def _limits(recipe: Recipe) -> str:
     )
     return f"""## Known limits
 
-- **Not done:** personal data and secrets have not been removed, malware has not been looked for, and problems of
-  benchmarks have not been taken out. Nobody who asks to be left out is known to this build.
+{card_scans.limits(composition, recipe)}
 - **Licences** are what the origins state: that a file was placed there with the right to do so cannot be checked. A
   licence in prose, or on a web page only, is not recognised. None of this is legal advice.
 {unknown}- **Languages** are guessed from name and content; rare and new ones less well than common ones.

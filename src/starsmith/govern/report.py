@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 from starsmith.errors import StarsmithError
+from starsmith.govern import opt_out
 from starsmith.govern.composition import Composition, recipe_of
 from starsmith.govern.report_page import Report, page
 from starsmith.govern.report_sections import sections
@@ -26,6 +27,7 @@ def write_report(store: Store, out: Path) -> None:
         composition=Composition.of_build(store, record),
         record=record,
         recipe=recipe_of(record),
+        requests=len(opt_out.read(store).requests),
     )
     _publish(page(report, sections(report)), out)
 

@@ -20,17 +20,18 @@ from starsmith.workspace import BuildRecord
 _SHOWN_GROUPS: Final = 6
 _SHOWN_LICENCES: Final = 5
 _SHOWN_REASONS: Final = 8
-_STAGES_WITH_COLOUR: Final = frozenset({"errors", "repository", "licence", "filters", "exact", "near"})
+_STAGES_WITH_COLOUR: Final = frozenset({"errors", "repository", "licence", "filters", "exact", "scan", "near"})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Report:
-    """All that a page is made of."""
+    """All that a page is made of. `requests` counts those to be left out that are in force."""
 
     workspace: str
     composition: Composition
     record: BuildRecord
     recipe: Recipe
+    requests: int = 0
 
     @property
     def name(self) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from typing import Any, Final
 
+from starsmith.govern import report_scans
 from starsmith.govern.cards import settings_of
 from starsmith.govern.composition import CONFLICT_RULES, Row, evidence, reason_words, stage_words, winner_of
 from starsmith.govern.foreign_text import number, seconds, share, size, visible
@@ -24,6 +25,7 @@ _WORKS: Final = {
     "ledger": "ledger: one verdict for every file, and these numbers",
     "release": "release: write what was kept",
 }
+_NO_EXAMPLES: Final = "No example is given: it would tell who asked."
 _EXACT: Final = frozenset({"duplicate.exact", "duplicate.repository"})
 _METHODS: Final = {
     "header": "stated in the file itself",
@@ -42,6 +44,9 @@ def sections(report: Report) -> Iterator[tuple[str, str, Markup]]:
     yield "languages", "Languages", _languages(report)
     yield "licences", "Licences", _licences(report)
     yield "duplicates", "Duplicates", _duplicates(report)
+    yield "redaction", "Secrets and personal data", report_scans.redaction(report)
+    yield "scans", "Benchmarks and malware", report_scans.benchmarks_and_malware(report)
+    yield "opt-outs", "Requests to be left out", report_scans.opt_outs(report)
     yield "reasons", "Reasons, with examples", _reasons(report)
     yield "kept", "Examples of what is in it", _kept(report)
     yield "conflicts", "Licence conflicts", _conflicts(report)
@@ -104,7 +109,8 @@ def _reason(report: Report, row: Row) -> Markup:
     told = element("span", count, element("code", row["verdict"]), class_="soft")
     heading = element("h3", words[0].upper() + words[1:], told)
     examples = report.composition.examples_of(row["verdict"])
-    return element("div", heading, _examples(examples), id=row["verdict"])
+    shown = _examples(examples) if examples else element("p", _NO_EXAMPLES)
+    return element("div", heading, shown, id=row["verdict"])
 
 
 def _examples(rows: list[Row]) -> Markup:

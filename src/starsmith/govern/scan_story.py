@@ -67,8 +67,10 @@ class ScanStory:
             return "not looked for"
         if not self.matches:
             return f"no problem of {listed([visible(each.name) for each in self.recipe.benchmarks], last='or')}"
-        told = [_match(row) for row in self.matches[:MOST_LINES]]
-        rest = len(self.matches) - len(told)
+        whole = {_problem(row) for row in self.matches if row["kind"] == "text"}
+        matches = [row for row in self.matches if row["kind"] == "text" or _problem(row) not in whole]
+        told = [_match(row) for row in matches[:MOST_LINES]]
+        rest = len(matches) - len(told)
         return "; ".join([*told, *([f"and {rest:,} more"] if rest else [])])
 
     def _malware(self) -> str:
@@ -102,8 +104,12 @@ def _lines(numbers: Sequence[int]) -> str:
     return f"line{'s' if len(known) > 1 else ''} {shown}{f' and {rest:,} more' if rest > 0 else ''}"
 
 
+def _problem(row: Row) -> str:
+    return visible(f"{row['benchmark']} {row['problem']} ({row['field']})")
+
+
 def _match(row: Row) -> str:
-    problem = visible(f"{row['benchmark']} {row['problem']} ({row['field']})")
+    problem = _problem(row)
     if row["kind"] == "text":
         return f"{problem} stands in it, from byte {row['position']:,} on"
     part = share(round(row["share"] * 1000), 1000)

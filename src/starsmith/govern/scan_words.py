@@ -29,7 +29,7 @@ _REPLACED_BY: Final = {"email": "<EMAIL>", "password": "<PASSWORD>", "name": "<N
 GROUP_WORDS: Final = {
     "emails": "e-mail addresses",
     "ip_addresses": "public IP addresses",
-    "keys": "keys and tokens",
+    "keys": "keys",
     "passwords": "passwords",
 }
 """What can be looked for, by the setting that has it looked for."""
@@ -85,16 +85,17 @@ def left_as_they_are(settings: RedactionSettings) -> list[str]:
 
 
 def rule_words(settings: DecontaminationSettings) -> str:
-    """Say which documents are left out for a benchmark's problem."""
-    whole = "one of its texts stands in them, whatever the letter case and white space"
-    runs = f"at least {share(round(settings.ngram_share * 1000), 1000)} of a text's runs of {settings.ngram} words do"
+    """Say what is left out for a benchmark's problem."""
+    whole = "one of a problem's texts, whatever the letter case and white space"
+    part = share(round(settings.ngram_share * 1000), 1000)
+    runs = f"at least {part} of the runs of {settings.ngram} words of one of a problem's texts"
     rule = {"paper": whole, "ngram": runs}.get(settings.rule, f"{whole}, or {runs}")
     texts = ["prompt", "docstring"]
     texts += [name for name, wanted in (("solution", settings.solutions), ("tests", settings.tests)) if wanted]
-    least = f"texts shorter than {settings.min_length} bytes without white space, and " if settings.min_length else ""
+    short = f"those shorter than {settings.min_length} bytes without white space, and " if settings.min_length else ""
     return (
-        f"Documents are left out for a problem if {rule}. Its texts are {listed(texts)}. "
-        f"Not looked for are {least}four solutions that anybody writes."
+        f"Left out is what holds {rule}. Its texts are {listed(texts)}; "
+        f"{short}four solutions that anybody writes are not looked for."
     )
 
 
@@ -115,22 +116,22 @@ def not_done(recipe: Recipe) -> str:
     return f"{listed(things)} have not been looked for."
 
 
-def done(recipe: Recipe) -> Iterable[str]:
-    """Yield a sentence for each thing that was looked for, with how far that goes."""
-    if wanted := looked_for(recipe.redaction):
-        kinds = listed(wanted)
-        yield (
-            f"{kinds[0].upper()}{kinds[1:]} are found by rules. Recall and precision, measured on files made for it, "
-            "stand in Starsmith's documentation and are not 1: expect that some are left, and that some of what was "
-            "replaced was none."
+def done(recipe: Recipe) -> Iterable[tuple[str, str]]:
+    """Yield a sentence for each thing that was looked for, its subject apart, that says how far that goes."""
+    if looked_for(recipe.redaction):
+        rest = (
+            "are found by rules. Recall and precision, measured on files made for it, stand in Starsmith's "
+            "documentation and are not 1: expect that some are left, and that some of what was replaced was none."
         )
+        yield "Secrets and personal data", rest
     if recipe.benchmarks:
-        yield (
-            "Problems of the benchmarks named above are found as their texts are written. One that was retold, "
-            "translated or given other names may be in it, and so may those of any other benchmark."
+        rest = (
+            "are found as their texts are written. One that was retold, translated or given other names may be left, "
+            "and so may those of any benchmark that is not named above."
         )
+        yield "Benchmark problems", rest
     if recipe.malware.clamd:
-        yield "Malware is what the scanner's signatures know."
+        yield "Malware", "is found where the scanner has a signature of it."
 
 
 def opt_out_words(copies: str, *, documents: int, requests: int | None = None) -> str:
@@ -140,10 +141,15 @@ def opt_out_words(copies: str, *, documents: int, requests: int | None = None) -
     left is not told: a build from stored tables does not see those that left before it.
     """
     rule = {
-        "own": "Copies in other origins stay, unless a request names their content.",
-        "every": "Copies of their contents in other origins leave with them.",
+        "own": "Copies in other origins stay unless a request names their content.",
+        "every": "Copies of its contents in other origins leave with it.",
     }.get(copies, "")
+    if requests == documents == 0:
+        return "No request to be left out is in force."
     are = "request to be left out is" if requests == 1 else "requests to be left out are"
     asked = "" if requests is None else f"{requests:,} {are} in force. "
-    left = f"{documents:,} {'document was' if documents == 1 else 'documents were'} left out for the content alone."
+    gone = (
+        "No document was" if not documents else "1 document was" if documents == 1 else f"{documents:,} documents were"
+    )
+    left = f"{gone} left out for the content alone."
     return f"{asked}An origin that a request names is not collected, nor counted here. {rule} {left}"
