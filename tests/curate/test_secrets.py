@@ -248,3 +248,11 @@ def test_looks():
     assert not looks_like_key("0" * 32, "")
     assert not looks_like_password("short"[:4])
     assert not looks_like_password("x" * 5 + "1" * 90)
+
+
+@pytest.mark.parametrize("mark", ["&", "%", "!", "1&", "-&", "^"])
+def test_long_words_that_nearly_are_one_take_linear_time(mark):
+    """Without it these would not end within a lifetime."""
+    for letters in ("a" * 32, "abcdefghij" * 3, "aB" * 15, "a-b" * 10):
+        for line in ('password = "{}"', "PASSWORD={}\n", "db_password: {}", 'api_key = "{}"'):
+            found(line.format(letters + mark + letters))

@@ -75,7 +75,7 @@ _HASH_LENGTHS: Final = frozenset({32, 40, 48, 56, 64, 96, 128})
 _INNER_MARKS: Final = frozenset("@!#$%^&*+~?")
 _CODE_MARKS = re.compile(r"://|[()\[\]\\`]|^~?/|^\.|[|,;]|->|=>|\bself\.|==|&&|^-|^:|:$|^#?[A-Za-z_.]+=")
 _DIGIT_INSIDE = re.compile(r"[A-Za-z][0-9]+[A-Za-z]{2}")
-_WORDY = re.compile(r"[A-Za-z][a-z]*(?:[-_.]?[A-Za-z][a-z]*)*")
+_WORDY = re.compile(r"[A-Za-z]+(?:[-_.][A-Za-z]+)*")
 
 LEAST_PASSWORD: Final = 5
 MOST_PASSWORD: Final = 72
