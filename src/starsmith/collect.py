@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from starsmith.curate.licence import candidate_kind
 from starsmith.document import (
     COMMIT_TIMES,
     CONTENTS,
@@ -114,17 +115,23 @@ class LeftContents:
         origin = self.located.origin
         try:
             # Times given, even none, spare the source the walk through its history.
-            ids = {item.content_id for item in self.located.source.read(origin, PathRange(), self.settings, {})}
+            documents = self.located.source.read(origin, PathRange(), self.settings, {})
+            named = {(item.content_id, file_name_of(readable_path(item.path))) for item in documents}
         except StarsmithError:
             # Not even as its cause: the message of a source says where it lies.
             raise StarsmithError("An origin that has left cannot be read; run the same command again.") from None
         progress(origin.documents)
-        return left_outcome(store, (identifier for identifier in ids if identifier is not None))
+        return left_outcome(store, named)
 
 
-def left_outcome(store: Store, ids: Iterable[bytes]) -> Outcome:
-    """Write the part of LEFT_CONTENTS of one origin."""
-    table = pa.table([sorted(set(ids) - {_EMPTY})], schema=LEFT_CONTENTS)
+def left_outcome(store: Store, named: Iterable[tuple[bytes | None, str]]) -> Outcome:
+    """Write the part of LEFT_CONTENTS of one origin, from the ids of its contents and their file names.
+
+    Nobody owns the empty file, and the text of a licence is not theirs who put their work under it: without it, all
+    others who did would lose the evidence that theirs may be used.
+    """
+    own = {identifier for identifier, name in named if identifier and candidate_kind(name) != "licence_file"}
+    table = pa.table([sorted(own - {_EMPTY})], schema=LEFT_CONTENTS)
     return Outcome(parts={"left_contents": (write_part(store, "left_contents", LEFT_CONTENTS, [table]),)})
 
 

@@ -212,9 +212,11 @@ class StoredLeftContents:
         documents = Table(name="documents", schema=DOCUMENTS, parts=self.documents).dataset(store)
         own = pc.field("origin_id") == pa.scalar(self.origin_id, DOCUMENTS.field("origin_id").type)
         with reading(store, self.documents):
-            rows = documents.to_table(columns=["content_id"], filter=own & pc.field("content_id").is_valid())
+            rows = documents.to_table(
+                columns=["content_id", "file_name"], filter=own & pc.field("content_id").is_valid()
+            )
         progress(rows.num_rows)
-        return left_outcome(store, rows["content_id"].to_pylist())
+        return left_outcome(store, zip(rows["content_id"].to_pylist(), rows["file_name"].to_pylist(), strict=True))
 
 
 _Rows = dict[tuple[str, bytes], list[dict[str, Any]]]

@@ -63,7 +63,7 @@ class OptOutSettings:
     copies: str = setting(
         "own",
         "`own`: the origins that a request names; copies of their contents in other origins stay. `every`: these "
-        "contents too, wherever they occur.",
+        "contents too, wherever they occur, but for empty files and the texts of licences.",
         choices=("own", "every"),
     )
 
