@@ -41,6 +41,17 @@ class Built(Protocol):
     def report(self) -> str | None: ...
 
 
+class OptOutCounts(Protocol):
+    """How many requests to be left out there are, how many wait for the next build, how many releases are withdrawn."""
+
+    @property
+    def requests(self) -> int: ...
+    @property
+    def pending(self) -> int: ...
+    @property
+    def withdrawn(self) -> int: ...
+
+
 class Standing(Protocol):
     """How a workspace stands; `pending` is what building again would do first."""
 
@@ -50,6 +61,8 @@ class Standing(Protocol):
     def record(self) -> BuildRecord: ...
     @property
     def pending(self) -> str | None: ...
+    @property
+    def opt_outs(self) -> OptOutCounts: ...
 
 
 def build_table(result: Built) -> None:
@@ -87,6 +100,10 @@ def status_table(status: Standing) -> None:
     _print_notes(console, record.notes)
     if record.release is not None:
         _line(console, "Release", _nearest(f"{status.workspace}/{record.release}"))
+    asked = status.opt_outs
+    if asked.requests or asked.withdrawn:
+        waiting = f"{asked.pending:,} of them waiting for the next build"
+        _line(console, "Opt-outs", f"{asked.requests:,} on the list, {waiting}; {asked.withdrawn:,} releases withdrawn")
     _line(console, "A re-run", f"would do {status.pending}" if status.pending else "would do nothing")
 
 
