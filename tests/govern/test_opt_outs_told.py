@@ -1,4 +1,4 @@
-"""What left on request is told as a count; who asked is told to nobody, but that a name left to who asks by that name."""
+"""What left on request is told as a count; who asked is told to nobody who does not know the name already."""
 
 from collections.abc import Callable
 from pathlib import Path
