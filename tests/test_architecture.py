@@ -22,7 +22,7 @@ LAYERS: list[set[str]] = [
     {"recipe", "settings_reader", "engines", "job", "workspace"},
     {"sources", "curate"},
     {"shard", "origins", "licences", "benchmarks", "collect", "annotate", "decide", "near", "release", "summary"}
-    | {"builder", "decisions", "scan"},
+    | {"builder", "decisions", "released", "scan"},
     {"govern"},
     {"pipeline", "collect_plan", "recollect"},
     {"departure", "removal", "purge", "build", "integrity"},
@@ -130,6 +130,12 @@ def test_the_command_line_starts_without_heavy_libraries():
     code = "import sys, starsmith.cli as cli; cli.parser(); print(*{name.partition('.')[0] for name in sys.modules})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=SOURCE)
     assert not set(done.stdout.split()) & {*HEAVY, "pyarrow", "numpy"}
+
+
+def test_a_look_up_loads_nothing_that_is_compiled():
+    code = "import sys, starsmith.govern.look_up; print(*{name.partition('.')[0] for name in sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=SOURCE)
+    assert not set(done.stdout.split()) & {"numba", "duckdb", "chardet", "rich"}
 
 
 def test_no_module_without_a_subject():

@@ -15,7 +15,7 @@ from starsmith.engines import Query
 from starsmith.engines.sql_subset import violations
 from starsmith.ledger import COUNTS_QUERY, DROPS, LEDGER_QUERY
 from starsmith.recipe import PROFILES, Recipe, loads
-from starsmith.release import RELEASED_QUERY
+from starsmith.released import RELEASED_QUERY
 from starsmith.verdict import REASONS
 
 PLAIN: dict[pa.DataType, Any] = {pa.string(): "", pa.int64(): 0, pa.int32(): 0, pa.binary(20): bytes(20)}

@@ -12,7 +12,8 @@ import pytest
 
 from starsmith import table
 from starsmith.document import CONTENTS, content_id
-from starsmith.release import DATA, IDS, RELEASED, ReleaseShard
+from starsmith.release import DATA, IDS, ReleaseShard
+from starsmith.released import RELEASED
 from starsmith.storage import Store
 from starsmith.table import Part, Table, write_part
 
@@ -100,7 +101,9 @@ def rows_of() -> list[tuple[Row, str, str]]:
 
 
 def write_contents(store: Store, contents: list[bytes]) -> Part:
-    rows = [{"content_id": content_id(each), "sha256": bytes(32), "content": each} for each in contents]
+    rows = [
+        {"content_id": content_id(each), "sha256": hashlib.sha256(each).digest(), "content": each} for each in contents
+    ]
     return write_part(store, "contents", CONTENTS, [pa.Table.from_pylist(rows, schema=CONTENTS)], shard="ab")
 
 

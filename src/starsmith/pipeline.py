@@ -24,7 +24,8 @@ from starsmith.govern import cards, opt_out
 from starsmith.job import Work
 from starsmith.recipe import Recipe, dumps
 from starsmith.recollect import FromTables
-from starsmith.release import DATA, IDS, RELEASED_QUERY, ReleaseShard
+from starsmith.release import DATA, IDS, ReleaseShard
+from starsmith.released import RELEASED_QUERY
 from starsmith.scan import Detectors
 from starsmith.table import Part
 from starsmith.workspace import BuildRecord

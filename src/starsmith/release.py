@@ -7,10 +7,10 @@ ids-only variant has one row per repository with its files as a list, and no con
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby, pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -19,10 +19,10 @@ import pyarrow.compute as pc
 from starsmith.curate import encoding, redact
 from starsmith.curate.findings import GROUPS, Span, group_of, resolve
 from starsmith.curate.licence_expression import ids
-from starsmith.document import ANNOTATIONS, DOCUMENTS, FINDINGS, ID_BYTES, ORIGINS, TEXTS, swhid
-from starsmith.engines import Query
+from starsmith.document import FINDINGS, swhid
 from starsmith.job import Outcome, Progress
 from starsmith.part_file import PartFile
+from starsmith.released import RELEASED
 from starsmith.storage import Store
 from starsmith.table import Part, Table, write_part
 
@@ -31,64 +31,12 @@ _BATCH_BYTES = 4 << 20
 _OPEN_ROW_GROUPS = 4
 """Row groups of contents held at a time (8 MiB each): documents come in nearly the order of the contents."""
 
+Result = TypeVar("Result")
+
 Spans = dict[bytes, list[tuple[str, int, int]]]
 """Kind, start and end of the findings in each content."""
 
-_ID = pa.binary(ID_BYTES)
 _TIME = pa.timestamp("us", tz="UTC")
-
-_FROM_ORIGINS = (
-    "owner name url source repo_name snapshot_id revision_id directory_id branch_name visit_date revision_date "
-    "committer_date github_id star_events_count fork_events_count gha_license_id gha_event_created_at gha_created_at "
-    "gha_updated_at gha_pushed_at gha_language"
-).split()
-_FROM_TEXTS = ("num_lines", "avg_line_length", "max_line_length", "alpha_fraction", "alphanum_fraction")
-_FROM_FACTS = (
-    "shard path document_id content_id extension length committed_at language is_vendor is_generated "
-    "license_type license_expression license_method license_evidence"
-).split() + [*_FROM_TEXTS]
-"""One wide table beside the ledger: a join of every narrow one needs more memory than a query is given."""
-
-RELEASED = pa.schema(
-    [
-        DOCUMENTS.field("shard"),
-        *(ORIGINS.field(name) for name in _FROM_ORIGINS[:3]),
-        *(DOCUMENTS.field(name) for name in ("path", "document_id")),
-        ANNOTATIONS.field("content_id"),
-        *(ORIGINS.field(name) for name in _FROM_ORIGINS[3:]),
-        *(DOCUMENTS.field(name) for name in ("extension", "length", "committed_at")),
-        *(ANNOTATIONS.field(name) for name in ("language", "is_vendor", "is_generated")),
-        *(TEXTS.field(name) for name in _FROM_TEXTS),
-        pa.field("license_type", pa.string(), nullable=False),
-        pa.field("license_expression", pa.string()),
-        pa.field("license_method", pa.string(), nullable=False),
-        pa.field("license_evidence", pa.string()),
-        pa.field("license_conflict", pa.bool_(), nullable=False),
-        pa.field("cluster_id", _ID),
-    ]
-)
-"""Everything a release row says but its content and what is computed from that."""
-
-RELEASED_QUERY = Query(
-    name="released",
-    text=f"""
-SELECT {", ".join("facts." + name for name in _FROM_FACTS)},
-       {", ".join("origins." + name for name in _FROM_ORIGINS)},
-       conflicts.content_id IS NOT NULL AS license_conflict,
-       clusters.cluster_id
-FROM ledger
-JOIN facts ON facts.document_id = ledger.document_id
-JOIN origins ON origins.origin_id = facts.origin_id
-LEFT JOIN conflicts ON conflicts.content_id = facts.content_id
-LEFT JOIN (
-  SELECT cluster_id FROM near WHERE winner_id IS NOT NULL GROUP BY cluster_id
-) AS clusters ON clusters.cluster_id = facts.document_id
-WHERE ledger.verdict = 'keep'""",
-    schema=RELEASED,
-    key=["owner", "name", "url", "path", "document_id"],
-    partition_by="shard",
-)
-
 _TEXT = pa.string()
 _STACK_V2_COLUMNS: list[tuple[str, pa.DataType]] = [
     ("blob_id", _TEXT),
@@ -219,17 +167,20 @@ class _ContentReader:
     part: Part
     _file: Any = None
     _places: dict[bytes, tuple[int, int]] = field(default_factory=dict)
-    _open: "OrderedDict[int, pa.ChunkedArray]" = field(default_factory=OrderedDict)
+    _open: "OrderedDict[int, tuple[pa.BinaryArray, pa.BinaryArray]]" = field(default_factory=OrderedDict)
 
-    def content(self, identifier: bytes) -> bytes:
+    def content(self, identifier: bytes) -> tuple[bytes, bytes]:
+        """Return a content and its SHA-256."""
         if self._file is None:
             self._index()
         group, row = self._places[identifier]
         if group not in self._open:
-            self._open[group] = self._file.read_group(group, ["content"])["content"]
+            rows = self._file.read_group(group, ["content", "sha256"]).combine_chunks()
+            self._open[group] = rows["content"].chunk(0), rows["sha256"].chunk(0)
             if len(self._open) > _OPEN_ROW_GROUPS:
                 self._open.popitem(last=False)
-        return bytes(self._open[group][row].as_py())
+        contents, digests = self._open[group]
+        return contents[row].as_py(), digests[row].as_py()
 
     def _index(self) -> None:
         self._file = PartFile(self.store, self.part)
@@ -264,21 +215,23 @@ def _redaction_counts(counts: Sequence[dict[str, int]]) -> dict[str, list[int]]:
     return columns
 
 
-def _rows(facts: pa.Table, contents: Sequence[bytes], spans: Spans) -> pa.Table:
-    """Return release rows for some documents; a document that annotated as text decodes again the same way."""
-    original = pa.array(contents, pa.large_binary())
+def _rows(facts: pa.Table, found: Sequence[tuple[bytes, bytes]], spans: Spans) -> pa.Table:
+    """Return release rows for some documents, `found` being their contents with the SHA-256 of each.
+
+    A document that annotated as text decodes again the same way.
+    """
+    original = pa.array([content for content, _ in found], pa.large_binary())
     decoded = encoding.decode(original)
-    if decoded.reasons.null_count != len(contents):
+    if decoded.reasons.null_count != len(found):
         raise RuntimeError("a released document does not decode any more: annotate and release differ in version")
     redacted = _redacted(decoded.texts, facts["content_id"].to_pylist(), spans)
-    digests = [hashlib.sha256(content).hexdigest() for content in contents]
-    expressions = facts["license_expression"].to_pylist()
+    digests = [digest.hex() for _, digest in found]
     columns = {name: facts[name] for name in DATA.names if name in RELEASED.names} | {
-        "blob_id": [hashlib.sha1(content, usedforsecurity=False).hexdigest() for content in contents],
+        "blob_id": [hashlib.sha1(content, usedforsecurity=False).hexdigest() for content, _ in found],
         "directory_id": _hex(facts["directory_id"]),
         "path": pc.binary_join_element_wise("/", facts["path"], ""),
         "content_id": _hex(facts["content_id"]),
-        "detected_licenses": [list(ids(expression)) if expression else [] for expression in expressions],
+        "detected_licenses": _each(facts["license_expression"], lambda one: list(ids(one)) if one else []),
         "snapshot_id": _hex(facts["snapshot_id"]),
         "revision_id": _hex(facts["revision_id"]),
         "src_encoding": decoded.encodings,
@@ -295,7 +248,16 @@ def _rows(facts: pa.Table, contents: Sequence[bytes], spans: Spans) -> pa.Table:
 
 
 def _hex(values: pa.ChunkedArray) -> list[str | None]:
-    return [None if value is None else value.hex() for value in values.to_pylist()]
+    return _each(values, lambda value: None if value is None else value.hex())
+
+
+def _each(values: pa.ChunkedArray, function: Callable[[Any], Result]) -> list[Result]:
+    """Apply a function to every value of a column, once to equal ones: most say something of the whole repository."""
+    made: dict[Any, Result] = {}
+    plain = values.to_pylist()
+    for value in set(plain):
+        made[value] = function(value)
+    return [made[value] for value in plain]
 
 
 def _text_digests(texts: pa.LargeBinaryArray, contents: pa.LargeBinaryArray, digests: Sequence[str]) -> list[str]:

@@ -32,7 +32,7 @@ from starsmith.govern.scan_story import ScanStory
 from starsmith.govern.single_rows import Row, SingleRows
 from starsmith.ledger import LEDGER
 from starsmith.recipe import Recipe, loads
-from starsmith.release import RELEASED
+from starsmith.released import RELEASED
 from starsmith.storage import Store
 from starsmith.verdict import KEEP
 from starsmith.workspace import read_build
