@@ -26,7 +26,8 @@ from starsmith.toml_text import toml_value
 from starsmith.verdict import REASONS
 
 SCHEMA_MODULES = {
-    "starsmith.release": "The release, and the rows it is made from",
+    "starsmith.release": "The release",
+    "starsmith.released": "The rows a release is made from",
     "starsmith.ledger": "Verdicts",
     "starsmith.document": "What is collected and measured",
     "starsmith.decide": "What decisions are made on",
