@@ -124,14 +124,19 @@ class LeftContents:
         return left_outcome(store, named)
 
 
-def left_outcome(store: Store, named: Iterable[tuple[bytes | None, str]]) -> Outcome:
-    """Write the part of LEFT_CONTENTS of one origin, from the ids of its contents and their file names.
+def is_owned(content: bytes, file_name: str) -> bool:
+    """Whether a content (by id) of such a name is anybody's, and leaves with them wherever it lies.
 
     Nobody owns the empty file, and the text of a licence is not theirs who put their work under it: without it, all
     others who did would lose the evidence that theirs may be used.
     """
-    own = {identifier for identifier, name in named if identifier and candidate_kind(name) != "licence_file"}
-    table = pa.table([sorted(own - {_EMPTY})], schema=LEFT_CONTENTS)
+    return content != _EMPTY and candidate_kind(file_name) != "licence_file"
+
+
+def left_outcome(store: Store, named: Iterable[tuple[bytes | None, str]]) -> Outcome:
+    """Write the part of LEFT_CONTENTS of one origin, from the ids of its contents and their file names."""
+    own = {identifier for identifier, name in named if identifier and is_owned(identifier, name)}
+    table = pa.table([sorted(own)], schema=LEFT_CONTENTS)
     return Outcome(parts={"left_contents": (write_part(store, "left_contents", LEFT_CONTENTS, [table]),)})
 
 

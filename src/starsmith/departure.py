@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from starsmith.document import DOCUMENTS, ID_BYTES, ORIGINS, content_id, parse_swhid, swhid
+from starsmith.collect import is_owned
+from starsmith.document import DOCUMENTS, ID_BYTES, ORIGINS, file_name_of, parse_swhid, swhid
 from starsmith.govern.foreign_json import SHA256, parse
 from starsmith.govern.opt_out import OptOuts, Request
 from starsmith.govern.receipt import (
@@ -36,7 +37,6 @@ from starsmith.verdict import KEEP
 from starsmith.workspace import BUILD_FILE, BuildRecord
 
 DRAFT_FILE: Final = "receipts/draft.json"
-_EMPTY: Final = content_id(b"")
 _ID = pa.binary(ID_BYTES)
 
 
@@ -204,8 +204,9 @@ class _Found:
         return _Found(rows=self.rows.filter(pc.is_in(self.rows[column], value_set=pa.array(sorted(values), _ID))))
 
     def contents(self) -> set[bytes]:
-        """Return the contents; the empty one is nobody's."""
-        return set(self.rows["content_id"].drop_null().to_pylist()) - {_EMPTY}
+        """Return the contents that leave wherever they lie, under the rule that takes every copy."""
+        rows = zip(self.rows["content_id"].to_pylist(), self.rows["path"].to_pylist(), strict=True)
+        return {content for content, path in rows if content and is_owned(content, file_name_of(path))}
 
 
 def _removed(

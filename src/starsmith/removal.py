@@ -20,9 +20,9 @@ from starsmith.departure import DRAFT_FILE, Departure, Draft, build_digest, find
 from starsmith.errors import StarsmithError
 from starsmith.govern.delta import Changes, write_delta
 from starsmith.govern.opt_out import Request, read
-from starsmith.govern.receipt import ChangedFile, NamedDelta, NamedRelease, Receipt, names_content, request_key
+from starsmith.govern.receipt import ChangedFile, NamedDelta, NamedRelease, Receipt, request_key
 from starsmith.govern.release_folder import WITHDRAWN, Manifest, read_manifest, sha256_of
-from starsmith.govern.verification import find_rows
+from starsmith.govern.verification import FoundRows, find_rows
 from starsmith.storage import Store, to_json
 from starsmith.workspace import BuildRecord, read_build
 
@@ -143,27 +143,10 @@ def after(store: Store, record: BuildRecord, draft: Draft | None) -> Proof:
     if draft is None or record.release is None:
         return Proof()
     named, manifest = _named(store, record.release)
-    departures = _with_copies(store, draft.departures, record.release, manifest)
-    time = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    shards = _changed_files(draft, manifest)
+    receipts = _receipts(store, draft, named, manifest)
     delta, changes = _delta(store, draft, named)
-    _withdraw(store, draft, departures, named, time)
-    receipts = [
-        Receipt(
-            request=each.request,
-            rule=each.rule,
-            time=time,
-            before=draft.before,
-            after=named,
-            origins=each.origins,
-            documents=each.documents,
-            returned=changes.arrived,
-            shards=shards,
-            delta=delta,
-            purged=False,
-        )
-        for each in departures
-    ]
+    _withdraw(store, draft, receipts, named)
+    receipts = [replace(each, delta=delta, returned=changes.arrived) for each in receipts]
     names = tuple(write_receipt(store, receipt) for receipt in receipts)
     store.delete(DRAFT_FILE)
     return _proof(receipts, names)
@@ -192,27 +175,45 @@ def write_receipt(store: Store, receipt: Receipt) -> str:
     return name
 
 
-def _with_copies(store: Store, departures: Iterable[Departure], release: str, manifest: Manifest) -> list[Departure]:
-    """Look through the new release for what was to leave; say which contents are in it from other origins."""
+def _receipts(store: Store, draft: Draft, named: NamedRelease, manifest: Manifest) -> list[Receipt]:
+    """Look through the new release for what was to leave; return the receipts, which say what has copies in it.
+
+    Raises StarsmithError if any of it is still there.
+    """
+    time = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    shards = _changed_files(draft, manifest)
+    found = _found(store, named, manifest, draft.departures)
+    receipts = [
+        Receipt(
+            request=each.request,
+            rule=each.rule,
+            time=time,
+            before=draft.before,
+            after=named,
+            origins=each.origins,
+            documents=tuple(replace(one, elsewhere=one.swhid in found.swhids) for one in each.documents),
+            returned=0,
+            shards=shards,
+            delta=None,
+            purged=False,
+        )
+        for each in draft.departures
+    ]
+    if wrong := len(found.urls) + sum(len(receipt.contents_everywhere & found.swhids) for receipt in receipts):
+        raise StarsmithError(
+            f"The release {store.path(f'releases/{named.name}')} still holds {wrong:,} origins or contents that were "
+            "to leave it. No receipt was written; please report this with the recipe."
+        )
+    return receipts
+
+
+def _found(store: Store, named: NamedRelease, manifest: Manifest, departures: Iterable[Departure]) -> FoundRows:
     departures = list(departures)
     origins = {origin.url for each in departures for origin in each.origins}
-    contents = {document.swhid for each in departures for document in each.documents} - {None}
+    contents = {one.swhid for each in departures for one in each.documents if one.swhid is not None}
     if not origins and not contents:
-        return departures
-    found = find_rows(Path(store.path(release)), manifest, origins=origins, swhids={*filter(None, contents)})
-    done, wrong = [], len(found.urls)
-    for each in departures:
-        copies = {document.swhid for document in each.documents} & found.swhids
-        if each.rule == "every" or names_content(each.request):
-            wrong += len(copies)
-        documents = tuple(replace(document, elsewhere=document.swhid in copies) for document in each.documents)
-        done.append(replace(each, documents=documents))
-    if wrong:
-        raise StarsmithError(
-            f"The release {store.path(release)} still holds {wrong:,} origins or contents that were to leave it. No "
-            "receipt was written; please report this with the recipe."
-        )
-    return done
+        return FoundRows(origins={}, listed=set(), swhids=set())
+    return find_rows(Path(store.path(f"releases/{named.name}")), manifest, origins=origins, swhids=contents)
 
 
 def _changed_files(draft: Draft, manifest: Manifest) -> tuple[ChangedFile, ...]:
@@ -241,12 +242,14 @@ def _delta(store: Store, draft: Draft, named: NamedRelease) -> tuple[NamedDelta 
     return NamedDelta(file=file_name, sha256=digest), changes
 
 
-def _withdraw(store: Store, draft: Draft, departures: Iterable[Departure], named: NamedRelease, time: str) -> None:
+def _withdraw(store: Store, draft: Draft, receipts: Iterable[Receipt], named: NamedRelease) -> None:
     """Mark the old release, and every other that holds what left."""
-    documents = [document for each in departures for document in each.documents]
+    receipts = list(receipts)
+    documents = [document for each in receipts for document in each.documents]
     if not documents:
         return
-    origins = {origin.url for each in departures for origin in each.origins}
+    mark = to_json({"replaced_by": named.name, "time": receipts[0].time})
+    origins = {origin.url for each in receipts for origin in each.origins}
     contents = {document.swhid for document in documents if document.swhid is not None and not document.elsewhere}
     for name in releases(store):
         folder = f"releases/{name}"
@@ -254,7 +257,7 @@ def _withdraw(store: Store, draft: Draft, departures: Iterable[Departure], named
             continue
         is_old = draft.before is not None and name == draft.before.name
         if is_old or _holds(Path(store.path(folder)), origins, contents):
-            store.write(f"{folder}/{WITHDRAWN}", to_json({"replaced_by": named.name, "time": time}))
+            store.write(f"{folder}/{WITHDRAWN}", mark)
 
 
 def _holds(folder: Path, origins: set[str], contents: set[str]) -> bool:

@@ -15,7 +15,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from starsmith.document import origin_id
+from starsmith.collect import is_owned
+from starsmith.document import file_name_of, origin_id, parse_swhid
 from starsmith.errors import StarsmithError
 from starsmith.fingerprint import fingerprint
 from starsmith.govern.foreign_json import SHA256, Fields, parse, read_file
@@ -31,7 +32,8 @@ LARGEST: Final = 1 << 30
 
 RULES: Final = {
     "own": "What lay in the origins that the request names left. A copy of a content in another origin may stay.",
-    "every": "What lay in the origins that the request names left, and every copy of its contents elsewhere.",
+    "every": "What lay in the origins that the request names left, and every copy of its contents elsewhere, but for "
+    "empty files and the texts of licences, which are nobody's.",
 }
 """What leaves, by the recipe's rule for copies."""
 CONTENT_RULE: Final = "Every copy of the content that the request names left, wherever it lay."
@@ -81,6 +83,11 @@ class RemovedDocument:
     swhid: str | None
     released: bool
     elsewhere: bool = False
+
+    @property
+    def is_owned(self) -> bool:
+        """Whether its content is anybody's: every copy of it leaves, where the rule is that every copy does."""
+        return self.swhid is not None and is_owned(parse_swhid(self.swhid)[1], file_name_of(self.path))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -136,6 +143,17 @@ class Receipt:
     def id(self) -> str:
         """What the receipt is called: which request it is of, and a digest of all that it says."""
         return f"{self.key}-{hashlib.sha256(to_json(self._said())).hexdigest()[:32]}"
+
+    @property
+    def contents_everywhere(self) -> set[str]:
+        """The contents that no document may have any more, wherever it comes from."""
+        if names_content(self.request):
+            return {self.request.value}
+        if self.rule == "own":
+            return set()
+        urls = {origin.url for origin in self.origins}
+        own = (each for each in self.documents if each.origin_url in urls and each.is_owned)
+        return {each.swhid for each in own if each.swhid is not None}
 
     @property
     def rule_words(self) -> str:
@@ -296,12 +314,9 @@ def _contradictions(receipt: Receipt) -> Iterator[str]:
         if not asked.matching(origin):
             yield f"the request does not name the origin {origin.url}"
     urls = {origin.url for origin in receipt.origins}
-    own = {document.swhid for document in receipt.documents if document.origin_url in urls} - {None}
-    if names_content(receipt.request):
-        own = {receipt.request.value}
+    everywhere = receipt.contents_everywhere
     for document in receipt.documents:
-        is_copy = document.swhid in own and (receipt.rule == "every" or names_content(receipt.request))
-        if document.origin_url not in urls and not is_copy:
+        if document.origin_url not in urls and document.swhid not in everywhere:
             yield f"the request does not name {document.origin_url}, nor does the rule reach it"
-        if document.elsewhere and (receipt.rule == "every" or names_content(receipt.request)):
+        if document.elsewhere and document.swhid in everywhere:
             yield "its rule leaves no copies, and it says that there is one"

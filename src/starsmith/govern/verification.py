@@ -119,13 +119,13 @@ def _shards(receipt: Receipt, manifest: Manifest, *, is_after: bool) -> Iterator
 
 def _gone(receipt: Receipt, release: Path, manifest: Manifest, *, is_after: bool) -> Check:
     """Look for what left. In a later release a copy may have come with a new origin, where the rule allows copies."""
-    strict = receipt.rule == "every" or names_content(receipt.request)
+    everywhere = receipt.contents_everywhere
     origins = {origin.url for origin in receipt.origins}
     swhids = {document.swhid: document.elsewhere for document in receipt.documents if document.swhid is not None}
     found = find_rows(release, manifest, origins=origins, swhids=swhids)
     wrong = [f"{shortened(url)} has {count:,} rows" for url, count in found.origins.items()]
     wrong += [f"{shortened(url)} has a list of files" for url in sorted(found.listed - found.origins.keys())]
-    copies = {swhid for swhid in found.swhids if strict or (is_after and not swhids[swhid])}
+    copies = {swhid for swhid in found.swhids if swhid in everywhere or (is_after and not swhids[swhid])}
     wrong += [f"{swhid} is there" for swhid in sorted(copies)]
     if wrong:
         words = f"What left is in this release: {_list(wrong)}."
