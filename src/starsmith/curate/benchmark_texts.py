@@ -203,8 +203,9 @@ def docstring_of(prompt: str) -> str:
     >>> docstring_of("import x\n// Halve\n// it.\nint half(int x) {\n")
     '// Halve\n// it.'
     """
-    for pattern in (_QUOTED, _BLOCK):
-        found = [match["text"] for match in pattern.finditer(prompt)]
+    # Where the last comment closes: beyond it every opening would be searched for in vain, each to the end.
+    for pattern, end in ((_QUOTED, len(prompt)), (_BLOCK, prompt.rfind("*/") + 2)):
+        found = [match["text"] for match in pattern.finditer(prompt, 0, end)]
         if found:
             return found[-1]
     runs: list[list[str]] = [[]]
