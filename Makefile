@@ -2,7 +2,7 @@
 # Needs Python 3.11 or newer, git and make. Choose another interpreter with `make demo PYTHON=/path/to/python`.
 
 .DELETE_ON_ERROR:
-.PHONY: demo test check docs reference bench clean
+.PHONY: demo test check docs reference bench truth clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -39,6 +39,10 @@ CORPUS ?= $(VENV)/lib
 bench: $(INSTALLED_DEV)
 	$(BIN)/python benchmarks/text_statistics.py $(CORPUS)
 	$(BIN)/python benchmarks/near_duplicates.py $(CORPUS)
+
+# Precision and recall of the scan for secrets and personal data, by kind, on both halves of the truth set.
+truth: $(INSTALLED_DEV)
+	$(BIN)/python benchmarks/redaction.py --half both
 
 clean:
 	rm -rf $(VENV) build dist src/starsmith.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

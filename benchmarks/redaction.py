@@ -1,6 +1,7 @@
 """Secrets and personal data: precision and recall on the truth set, and speed on real files beside other tools.
 
     python benchmarks/redaction.py                               # both halves, and speed on installed files
+    python benchmarks/redaction.py --half both                   # `make truth`: precision and recall only
     python benchmarks/redaction.py FOLDER … --megabytes 100
     python benchmarks/redaction.py --peer detect-secrets=PYTHON --peer datatrove=PYTHON
     python benchmarks/redaction.py --half development --show 20  # what is wrong in the half that may be looked at
@@ -170,13 +171,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="*", type=Path)
     parser.add_argument("--megabytes", type=float, default=50)
-    parser.add_argument("--half", choices=HALVES)
+    parser.add_argument("--half", choices=(*HALVES, "both"), help="print precision and recall only")
     parser.add_argument("--show", type=int, default=0, help="print this many mistakes of each half")
     parser.add_argument("--peer", action="append", default=[], metavar="NAME=PYTHON", help=f"one of {', '.join(PEERS)}")
     parser.add_argument("--seconds", type=float, default=20, help="CPU seconds a peer may take")
     arguments = parser.parse_args()
     pin_to_one_core()
-    for half in [arguments.half] if arguments.half else HALVES:
+    for half in HALVES if arguments.half in (None, "both") else [arguments.half]:
         print_scores(half, arguments.show)
     if not arguments.half:
         print_speeds(arguments)
