@@ -76,7 +76,7 @@ def test_rules_are_told_as_they_are_set():
     )
     runs = rule_words(DecontaminationSettings(rule="ngram", ngram=8, ngram_share=0.25))
     assert "at least 25 % of the runs of 8 words of one of a problem's texts." in runs
-    assert "those shorter than 30 bytes without white space, and four solutions" in runs
+    assert "those shorter than 30 bytes without white space and four solutions" in runs
     assert ", or at least 50 % of the runs of 10 words" in rule_words(DecontaminationSettings(rule="both"))
 
 

@@ -360,6 +360,7 @@ def test_card_says_what_was_not_done(composition: Composition, record: BuildReco
 
 
 def test_report_shows_the_same_numbers(page: BeautifulSoup) -> None:
+    assert "7 values that are secret or personal are replaced." in page.header.get_text()
     assert "7 values in 2 files (40 % of the corpus) are replaced" in page.find(id="redaction").get_text()
     assert [row[:4] for row in cells(page.find(id="redaction"))] == [
         ["E-mail addresses", "<EMAIL>", "4", "2"],

@@ -44,6 +44,12 @@ MOST_COPIES = 5
 _ID_COLUMNS = {"dir": "directory_id", "rev": "revision_id", "snp": "snapshot_id", "ori": "origin_id"}
 _PLACE = ("document_id", "shard", "url", "path")
 """What has to be known of a document to find everything else about it."""
+_SCAN_TABLES = {
+    "scans": (SCANS, ("reason", "detail", "value", "threshold", "signature")),
+    "findings": (FINDINGS, ("kind", "line", "start", "end")),
+    "benchmark_matches": (BENCHMARK_MATCHES, ("benchmark", "problem", "field", "kind", "position", "share")),
+}
+"""What is told of a document's scan."""
 _PATHS_COMPARED = 5_000
 """Paths of one origin that a misspelt one is compared with; 5,000 take under half a second."""
 
@@ -210,8 +216,8 @@ class LookUp:
         about: dict[str, list[Row]] = {}
         if not before:
             wanted, shard = {"content_id": document["content_id"]}, document["shard"]
-            for name, schema in (("scans", SCANS), ("findings", FINDINGS), ("benchmark_matches", BENCHMARK_MATCHES)):
-                about[name] = self.rows.where(name, schema, wanted, shard=shard)
+            for name, (schema, columns) in _SCAN_TABLES.items():
+                about[name] = self.rows.where(name, schema, wanted, shard=shard, columns=columns)
         scans = about.get("scans", [])
         return ScanStory(
             recipe=self.recipe,

@@ -95,7 +95,7 @@ def _header(report: Report) -> Markup:
 
 
 def _lead(report: Report) -> Iterator[object]:
-    """Say in three sentences what is in it, under which licences, and what was left out."""
+    """Say in a few sentences what is in it, under which licences, what was replaced, and what was left out."""
     numbers = report.composition
     yield f"It holds {size(numbers.kept_bytes)} of source code from {counted(numbers.kept_origins, 'origin')}"
     kept = [row for row in numbers.languages if row["kept_documents"]]
@@ -105,6 +105,10 @@ def _lead(report: Report) -> Iterator[object]:
         yield f" in {counted(len(kept), 'language')}; {part} of it is {language_of(most)}"
     yield ". "
     yield from _licence_sentence(numbers)
+    values, _ = numbers.replaced_in_all
+    if values:
+        yield f"{counted(values, 'value that is', 'values that are')} secret or personal "
+        yield f"{'is' if values == 1 else 'are'} replaced. "
     left_out = numbers.left_out()
     if left_out:
         most_frequent = left_out[0]

@@ -101,8 +101,8 @@ def benchmarks_and_malware(report: Report) -> Markup:
 
 def _benchmarks(report: Report) -> Markup:
     numbers, named = report.composition, report.recipe.benchmarks
-    texts = counted(numbers.benchmark_texts, "text was", "texts were")
-    said = f"{texts} looked for in every file of the corpus, of {counted(len(named), 'benchmark')}."
+    texts = f"{counted(numbers.benchmark_texts, 'text')} of {counted(len(named), 'benchmark')}"
+    said = f"Looked for in every file of the corpus: {texts}."
     rows: list[tuple[object, ...]] = []
     for benchmark in named:
         name = shortened(benchmark.name)

@@ -92,7 +92,7 @@ def rule_words(settings: DecontaminationSettings) -> str:
     rule = {"paper": whole, "ngram": runs}.get(settings.rule, f"{whole}, or {runs}")
     texts = ["prompt", "docstring"]
     texts += [name for name, wanted in (("solution", settings.solutions), ("tests", settings.tests)) if wanted]
-    short = f"those shorter than {settings.min_length} bytes without white space, and " if settings.min_length else ""
+    short = f"those shorter than {settings.min_length} bytes without white space and " if settings.min_length else ""
     return (
         f"Left out is what holds {rule}. Its texts are {listed(texts)}; "
         f"{short}four solutions that anybody writes are not looked for."
