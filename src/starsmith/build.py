@@ -16,6 +16,7 @@ from starsmith.progress import Quiet, Reporter
 from starsmith.purge import Purged
 from starsmith.recipe import Recipe, loads
 from starsmith.removal import Proof
+from starsmith.settings import OptOutSettings
 from starsmith.storage import Store, disk_errors
 from starsmith.workspace import BUILD_FILE, BuildRecord, open_store, read_build, write_build, writing
 
@@ -240,10 +241,14 @@ def status(workspace: Path) -> Status:
 
 
 def _opt_outs(store: Store, record: BuildRecord) -> OptOutCounts:
-    recipe = loads(record.recipe, base=Path(record.base), name="the recipe of the last build")
+    try:
+        rule = loads(record.recipe, base=Path(record.base), name="the recipe of the last build").opt_out.copies
+    except StarsmithError:
+        # A recipe of another version; that it cannot be built again is told where that is looked at.
+        rule = OptOutSettings().copies
     return OptOutCounts(
         requests=len(read_opt_outs(store).requests),
-        pending=len(removal.pending(store, recipe.opt_out.copies)),
+        pending=len(removal.pending(store, rule, record)),
         withdrawn=removal.withdrawn(store),
     )
 

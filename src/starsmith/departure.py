@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from starsmith.collect import is_owned
+from starsmith.collect import LEFT_REASON, is_owned
 from starsmith.document import DOCUMENTS, ID_BYTES, ORIGINS, file_name_of, parse_swhid, swhid
 from starsmith.govern.foreign_json import SHA256, parse
 from starsmith.govern.opt_out import OptOuts, Request
@@ -31,6 +31,7 @@ from starsmith.govern.receipt import (
 )
 from starsmith.govern.release_folder import FILE
 from starsmith.ledger import LEDGER
+from starsmith.part_file import reading
 from starsmith.storage import Store, to_json
 from starsmith.table import Table
 from starsmith.verdict import KEEP
@@ -115,14 +116,24 @@ def build_digest(store: Store) -> str | None:
 
 
 def find_departures(
-    store: Store, record: BuildRecord | None, requests: Sequence[Request], rule: str
+    store: Store,
+    record: BuildRecord | None,
+    requests: Sequence[Request],
+    rule: str,
+    *,
+    receipted: Mapping[str, Departure],
 ) -> tuple[Departure, ...]:
-    """Return for each request what it is about in the tables of the last build, as far as it has come."""
+    """Return for each request what it is about in the tables of the last build, as far as it has come.
+
+    `receipted` says, by value of their requests' keys under `rule`, what receipts under another rule tell of: it left
+    before, and its copies may have to follow.
+    """
     # What a note says is between the requester and the keeper of the list.
-    requests = [replace(request, note="", added="") for request in requests]
-    if record is None or not {"origins", "documents"} <= record.tables.keys():
-        return tuple(Departure(request=request, rule=rule) for request in requests)
-    return _Tables(store=store, record=record).departures(requests, rule)
+    blank = [Departure(request=replace(request, note="", added=""), rule=rule) for request in requests]
+    known = [each.with_earlier(receipted[each.key]) if each.key in receipted else each for each in blank]
+    if not requests or record is None or not {"origins", "documents"} <= record.tables.keys():
+        return tuple(known)
+    return _Tables(store=store, record=record).departures(known, rule)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -132,24 +143,18 @@ class _Tables:
     store: Store
     record: BuildRecord
 
-    def departures(self, requests: Sequence[Request], rule: str) -> tuple[Departure, ...]:
-        matched = self._matched(requests)
+    def departures(self, known: Sequence[Departure], rule: str) -> tuple[Departure, ...]:
+        matched = self._matched([each.request for each in known])
         left = self._documents("origin_id", {origin.origin_id for found in matched for origin in found})
-        asked = {parse_swhid(request.value)[1] for request in requests if names_content(request)}
-        copies = left.contents() if rule == "every" else set()
-        everywhere = self._documents("content_id", asked | copies)
-        urls = self._urls()
-        kept = self._kept({*left.ids, *everywhere.ids})
+        own = [left.of("origin_id", {origin.origin_id for origin in origins}) for origins in matched]
+        contents = [_everywhere(each, found, rule) for each, found in zip(known, own, strict=True)]
+        copies = self._documents("content_id", set().union(*contents))
+        urls, kept = self._urls(), self._kept({*left.ids, *copies.ids})
         done = []
-        for request, origins in zip(requests, matched, strict=True):
-            own = left.of("origin_id", {origin.origin_id for origin in origins})
-            found = [own]
-            if names_content(request):
-                found.append(everywhere.of("content_id", {parse_swhid(request.value)[1]}))
-            elif rule == "every":
-                found.append(everywhere.of("content_id", own.contents()))
-            documents = _removed(found, urls, kept)
-            done.append(Departure(request=request, rule=rule, origins=origins, documents=documents))
+        for each, origins, found, everywhere in zip(known, matched, own, contents, strict=True):
+            documents = _removed([found, copies.of("content_id", everywhere)], urls, kept)
+            now = Departure(request=each.request, rule=rule, origins=origins, documents=documents)
+            done.append(now.with_earlier(each))
         return tuple(done)
 
     def _matched(self, requests: Sequence[Request]) -> list[tuple[RemovedOrigin, ...]]:
@@ -170,9 +175,11 @@ class _Tables:
         return dict(zip(rows["origin_id"].to_pylist(), rows["url"].to_pylist(), strict=True))
 
     def _documents(self, column: str, values: Collection[bytes]) -> "_Found":
-        columns = ["document_id", "origin_id", "path", "content_id"]
+        columns = ["document_id", "origin_id", "path", "content_id", "reason"]
         rows = _where(self.store, self.record.table("documents", DOCUMENTS), column, values, columns)
-        return _Found(rows=rows)
+        # A content that has left stays in the tables as a row without it.
+        there = pc.fill_null(pc.not_equal(rows["reason"], LEFT_REASON), True)
+        return _Found(rows=rows.filter(there).drop_columns("reason"))
 
     def _kept(self, documents: Collection[bytes]) -> set[bytes]:
         """Return which documents are in the release of the build."""
@@ -187,12 +194,22 @@ def _where(store: Store, table: Table, column: str, values: Collection[bytes], c
     if not values:
         return pa.schema([table.schema.field(name) for name in columns]).empty_table()
     wanted = ds.field(column).isin(pa.array(sorted(values), _ID))
-    return table.dataset(store).to_table(columns=columns, filter=wanted)
+    with reading(store, table.parts):
+        return table.dataset(store).to_table(columns=columns, filter=wanted)
+
+
+def _everywhere(known: Departure, own: "_Found", rule: str) -> set[bytes]:
+    """Return the contents of which a request takes every copy."""
+    if names_content(known.request):
+        return {parse_swhid(known.request.value)[1]}
+    if rule == "own":
+        return set()
+    return own.contents() | {parse_swhid(each.swhid)[1] for each in known.documents if each.swhid and each.is_owned}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Found:
-    """Rows of DOCUMENTS: id, origin, path, content."""
+    """Rows of DOCUMENTS that have not left: id, origin, path, content."""
 
     rows: pa.Table
     ids: list[bytes] = field(init=False)

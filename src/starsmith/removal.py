@@ -20,11 +20,11 @@ from starsmith.departure import DRAFT_FILE, Departure, Draft, build_digest, find
 from starsmith.errors import StarsmithError
 from starsmith.govern.delta import Changes, write_delta
 from starsmith.govern.opt_out import Request, read
-from starsmith.govern.receipt import ChangedFile, NamedDelta, NamedRelease, Receipt, request_key
+from starsmith.govern.receipt import ChangedFile, NamedDelta, NamedRelease, Receipt, load, request_key
 from starsmith.govern.release_folder import WITHDRAWN, Manifest, read_manifest, sha256_of
 from starsmith.govern.verification import FoundRows, find_rows
 from starsmith.storage import Store, to_json
-from starsmith.workspace import BuildRecord, read_build
+from starsmith.workspace import BUILD_FILE, BuildRecord, read_build
 
 RECEIPTS: Final = "receipts"
 RECEIPT_NAME: Final = re.compile(rf"{RECEIPTS}/([0-9a-f]{{16}})-[0-9a-f]{{32}}\.json")
@@ -69,10 +69,22 @@ class Proof:
         }
 
 
-def pending(store: Store, rule: str) -> list[Request]:
-    """Return the requests of the list that have no receipt under a rule for copies."""
-    found = {match[1] for name in store.names(RECEIPTS) if (match := RECEIPT_NAME.fullmatch(name))}
-    return [request for request in read(store).requests if request_key(request, rule) not in found]
+def pending(store: Store, rule: str, record: BuildRecord | None) -> list[Request]:
+    """Return the requests that have no receipt under a rule for copies, or name what is in the last build again."""
+    given = _given(store)
+    requests = read(store).requests
+    known = [request for request in requests if request_key(request, rule) in given]
+    try:
+        again = {each.key for each in find_departures(store, record, known, rule, receipted={}) if each.documents}
+    except StarsmithError:
+        # A table is damaged: the build that follows makes it anew, or ends and says so.
+        again = set()
+    return [request for request in requests if (key := request_key(request, rule)) not in given or key in again]
+
+
+def _given(store: Store) -> dict[str, str]:
+    """Return the name of a receipt for each key of a request that has one."""
+    return {match[1]: name for name in store.names(RECEIPTS) if (match := RECEIPT_NAME.fullmatch(name))}
 
 
 def withdrawn(store: Store) -> int:
@@ -90,14 +102,36 @@ def before(store: Store, rule: str) -> tuple[Draft | None, Proof]:
     record = _last_build(store)
     if draft is not None and draft.build != build_digest(store) and record is not None and record.release is not None:
         draft, finished = None, after(store, record, draft)
-    requests = pending(store, rule)
+    requests = pending(store, rule, record)
     if not requests:
         if draft is not None:
             store.delete(DRAFT_FILE)
         return None, finished
-    drafted = _draft(store, record, find_departures(store, record, requests, rule), draft)
+    receipted = _receipted(store, requests, rule)
+    try:
+        departures = find_departures(store, record, requests, rule, receipted=receipted)
+    except StarsmithError as error:
+        raise StarsmithError(
+            f"{error} It cannot be looked up what the opt-out list means here: remove {store.path(BUILD_FILE)} too, "
+            "and the next build honours the list, but its receipts cannot say what left."
+        ) from error
+    drafted = _draft(store, record, departures, draft)
     drafted.write(store)
     return drafted, finished
+
+
+def _receipted(store: Store, requests: Iterable[Request], rule: str) -> dict[str, Departure]:
+    """Return what receipts under the rule `own` tell of, where by the rule of now every copy has to follow."""
+    if rule == "own":
+        return {}
+    given, found = _given(store), {}
+    for request in requests:
+        if name := given.get(request_key(request, "own")):
+            receipt = load(Path(store.path(name)))
+            documents = tuple(replace(one, released=False, elsewhere=False) for one in receipt.documents)
+            departure = Departure(request=request, rule=rule, origins=receipt.origins, documents=documents)
+            found[departure.key] = departure
+    return found
 
 
 def _last_build(store: Store) -> BuildRecord | None:

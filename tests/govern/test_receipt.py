@@ -134,7 +134,7 @@ def test_words_say_what_rule_applied(receipt):
     content = dataclasses.replace(receipt, request=Request(kind="swhid", value="swh:1:cnt:" + "0" * 40))
     assert "Every copy of the content" in json.loads(content.dumps())["rule_words"]
     nothing = dataclasses.replace(receipt, origins=(), documents=())
-    assert "names nothing" in json.loads(nothing.dumps())["words"]
+    assert "Nothing that the request names" in json.loads(nothing.dumps())["words"]
 
 
 def resealed(receipt, **values):

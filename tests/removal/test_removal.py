@@ -14,7 +14,7 @@ import pytest
 
 from starsmith.build import status
 from starsmith.cli import main
-from starsmith.document import DOCUMENTS, ORIGINS
+from starsmith.document import DOCUMENTS, ORIGINS, content_id, swhid
 from starsmith.errors import StarsmithError
 from starsmith.govern.delta import ROWS
 from starsmith.govern.opt_out import Request
@@ -67,7 +67,7 @@ def test_equal_to_a_full_build_with_the_same_list(
     for number in range(2):
         old = removals.release_of(workspace)
         before = removals.files_of(old)
-        removals.ask(workspace, *random_requests(removals, workspace, f"{rule} {seed} {number}"))
+        removals.ask(workspace, *random_requests(workspace, f"{rule} {seed} {number}"))
         given = {receipt.id for receipt in removals.receipts_of(workspace)}
         applied = apply(workspace)
         new = removals.release_of(workspace)
@@ -146,7 +146,7 @@ def test_a_request_that_names_nothing_changes_nothing(removals, workspace, apply
     applied = apply(workspace)
     assert (removals.release_of(workspace), removals.files_of(workspace / "releases")) == (old, before)
     (receipt,) = removals.receipts_of(workspace)
-    assert receipt.words() == "The request names nothing that this corpus held."
+    assert receipt.words() == "Nothing that the request names was there to leave."
     assert (receipt.before, receipt.delta, receipt.shards) == (receipt.after, None, ())
     assert verify(receipt, old).holds
     assert (applied.proof.before, applied.proof.delta) == (None, None)
@@ -238,6 +238,62 @@ def test_without_the_list_the_old_release_is_no_longer_withdrawn(removals, repos
     build_into(removals.recipe_of(repositories), workspace, workers=0)
     assert removals.release_of(workspace) == old
     assert not (old / WITHDRAWN).exists()
+
+
+def test_what_comes_back_leaves_again(removals, repositories, workspace, apply, build_into, source_code):
+    """The list was lost and a build brought everybody back; the same requests are then as new."""
+    shared = swhid("cnt", content_id(source_code("shared")))
+    asked = Request(kind="owner", value=removals.OWNER), Request(kind="swhid", value=shared)
+    removals.ask(workspace, *asked)
+    assert len(apply(workspace).proof.receipts) == 2
+    clean = removals.release_of(workspace)
+    shutil.rmtree(workspace / "opt_outs")
+    build_into(removals.recipe_of(repositories), workspace, workers=0)
+    assert removals.release_of(workspace) != clean
+    removals.ask(workspace, *asked)
+    assert status(workspace).opt_outs.pending == 2
+    assert apply(workspace).proof.origins == 2
+    assert removals.release_of(workspace) == clean
+    assert not (clean / WITHDRAWN).exists()
+    assert status(workspace).opt_outs.pending == 0
+
+
+def test_a_stricter_rule_takes_the_copies_of_what_left_before(removals, repositories, workspace, apply, build_into):
+    removals.ask(workspace, Request(kind="repository", value=f"{removals.OWNER}/first"))
+    apply(workspace)
+    build_into(removals.recipe_of(repositories, "every"), workspace, workers=0)
+    (receipt,) = (each for each in removals.receipts_of(workspace) if each.rule == "every")
+    assert [each.path for each in receipt.documents if each.released] == ["kept/shared.py"]
+    assert verify(receipt, removals.release_of(workspace)).holds
+    assert (workspace / "releases" / receipt.before.name / WITHDRAWN).exists()
+
+
+def test_everybody_leaves(own_corpus, mit, source_code, tmp_path, apply, build_into, removals):
+    own_corpus.add("only/one", {"LICENSE": mit, "a.py": source_code("only")})
+    build_into(own_corpus.recipe(), tmp_path / "w", workers=0)
+    old = removals.release_of(tmp_path / "w")
+    kept = shutil.copytree(old, tmp_path / "kept")
+    removals.ask(tmp_path / "w", Request(kind="owner", value="only"))
+    applied = apply(tmp_path / "w", purge=True)
+    new = removals.release_of(tmp_path / "w")
+    assert list((new / "data").glob("*")) == []
+    (receipt,) = removals.receipts_of(tmp_path / "w")
+    assert verify(receipt, new).holds
+    patch(tmp_path / "w" / applied.proof.delta, kept, tmp_path / "patched", equal_rows=False)
+    assert removals.files_of(tmp_path / "patched") == removals.files_of(new)
+
+
+def test_a_damaged_table_is_named(removals, workspace, apply):
+    """What leaves cannot be looked up; nothing is removed that nobody can prove."""
+    part = next((workspace / "tables/documents").iterdir())
+    data = bytearray(part.read_bytes())
+    data[len(data) // 2] ^= 1
+    part.write_bytes(data)
+    removals.ask(workspace, Request(kind="owner", value=removals.OWNER))
+    before = removals.files_of(workspace / "releases")
+    with pytest.raises(StarsmithError, match=r"is damaged: its SHA-256 is .* remove .*build\.json too"):
+        apply(workspace)
+    assert removals.files_of(workspace / "releases") == before
 
 
 def test_apply_needs_no_sources(removals, finished, tmp_path, apply, corpus):

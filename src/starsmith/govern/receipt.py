@@ -176,7 +176,7 @@ class Receipt:
         if self.before is None:
             return "There was no release before; what the request names is not in this one."
         if not self.origins and not self.documents:
-            return "The request names nothing that this corpus held."
+            return "Nothing that the request names was there to leave."
         return (
             f"{counted(counts['origins'], 'origin')} and {counted(counts['documents'], 'document')} left, "
             f"{counts['released']:,} of which were in the release."
