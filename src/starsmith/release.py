@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby, pairwise
+from operator import itemgetter
 from typing import Any, TypeVar
 
 import numpy as np
@@ -19,7 +20,7 @@ import pyarrow.compute as pc
 from starsmith.curate import encoding, redact
 from starsmith.curate.findings import GROUPS, Span, group_of, resolve
 from starsmith.curate.licence_expression import ids
-from starsmith.document import FINDINGS, swhid
+from starsmith.document import CONTENTS, FINDINGS, swhid
 from starsmith.job import Outcome, Progress
 from starsmith.part_file import PartFile
 from starsmith.released import RELEASED
@@ -153,7 +154,7 @@ class ReleaseShard:
         cuts = np.flatnonzero(np.diff(ends)) + 1
         for start, stop in pairwise([0, *cuts.tolist(), facts.num_rows]):
             batch = facts.slice(start, stop - start)
-            rows = _rows(batch, [reader.content(each) for each in batch["content_id"].to_pylist()], spans)
+            rows = _rows(batch, reader.rows(batch["content_id"].to_pylist()), spans)
             described.append(rows.drop_columns("content"))
             yield rows
             progress(rows.num_rows)
@@ -167,20 +168,23 @@ class _ContentReader:
     part: Part
     _file: Any = None
     _places: dict[bytes, tuple[int, int]] = field(default_factory=dict)
-    _open: "OrderedDict[int, tuple[pa.BinaryArray, pa.BinaryArray]]" = field(default_factory=OrderedDict)
+    _open: "OrderedDict[int, pa.Table]" = field(default_factory=OrderedDict)
 
-    def content(self, identifier: bytes) -> tuple[bytes, bytes]:
-        """Return a content and its SHA-256."""
+    def rows(self, identifiers: Sequence[bytes]) -> pa.Table:
+        """Return the rows of CONTENTS with these ids, in their order."""
         if self._file is None:
             self._index()
-        group, row = self._places[identifier]
+        pieces = [CONTENTS.empty_table()]
+        for group, places in groupby((self._places[each] for each in identifiers), key=itemgetter(0)):
+            pieces.append(self._group(group).take(pa.array([row for _, row in places], pa.int64())))
+        return pa.concat_tables(pieces).combine_chunks()
+
+    def _group(self, group: int) -> pa.Table:
         if group not in self._open:
-            rows = self._file.read_group(group, ["content", "sha256"]).combine_chunks()
-            self._open[group] = rows["content"].chunk(0), rows["sha256"].chunk(0)
+            self._open[group] = self._file.read_group(group, CONTENTS.names)
             if len(self._open) > _OPEN_ROW_GROUPS:
                 self._open.popitem(last=False)
-        contents, digests = self._open[group]
-        return contents[row].as_py(), digests[row].as_py()
+        return self._open[group]
 
     def _index(self) -> None:
         self._file = PartFile(self.store, self.part)
@@ -215,19 +219,19 @@ def _redaction_counts(counts: Sequence[dict[str, int]]) -> dict[str, list[int]]:
     return columns
 
 
-def _rows(facts: pa.Table, found: Sequence[tuple[bytes, bytes]], spans: Spans) -> pa.Table:
-    """Return release rows for some documents, `found` being their contents with the SHA-256 of each.
+def _rows(facts: pa.Table, contents: pa.Table, spans: Spans) -> pa.Table:
+    """Return release rows for some documents, `contents` being their rows of CONTENTS.
 
     A document that annotated as text decodes again the same way.
     """
-    original = pa.array([content for content, _ in found], pa.large_binary())
+    original = contents["content"].combine_chunks().cast(pa.large_binary())
     decoded = encoding.decode(original)
-    if decoded.reasons.null_count != len(found):
+    if decoded.reasons.null_count != len(original):
         raise RuntimeError("a released document does not decode any more: annotate and release differ in version")
     redacted = _redacted(decoded.texts, facts["content_id"].to_pylist(), spans)
-    digests = [digest.hex() for _, digest in found]
+    digests = [digest.hex() for digest in contents["sha256"].to_pylist()]
     columns = {name: facts[name] for name in DATA.names if name in RELEASED.names} | {
-        "blob_id": [hashlib.sha1(content, usedforsecurity=False).hexdigest() for content, _ in found],
+        "blob_id": [hashlib.sha1(each.as_buffer(), usedforsecurity=False).hexdigest() for each in original],
         "directory_id": _hex(facts["directory_id"]),
         "path": pc.binary_join_element_wise("/", facts["path"], ""),
         "content_id": _hex(facts["content_id"]),

@@ -9,7 +9,6 @@ a row's findings depend on no other row. What is a secret is decided in `secrets
 import hashlib
 import re
 from bisect import bisect_left, bisect_right
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -206,7 +205,7 @@ def redact(texts: pa.LargeBinaryArray, findings: Findings, *, content_ids: Seque
         raise ValueError(f"{len(texts)} texts need as many content ids, not {len(content_ids)}.")
     data, offsets = text_buffers(texts)
     view = data.data
-    counts: list[Counter[str]] = [Counter() for _ in content_ids]
+    counts: list[dict[str, int]] = [{} for _ in content_ids]
     growth = np.zeros(len(texts), np.int64)
     pieces: list[bytes | memoryview] = []
     position = int(offsets[0])
@@ -218,9 +217,9 @@ def redact(texts: pa.LargeBinaryArray, findings: Findings, *, content_ids: Seque
         pieces += [view[position:start], new]
         position = end
         growth[span.row] += len(new) - (end - start)
-        counts[span.row][span.kind] += 1
+        counts[span.row][span.kind] = counts[span.row].get(span.kind, 0) + 1
     edited = _array([*pieces, view[position : int(offsets[-1])]], offsets, growth)
-    return Redacted(texts=edited, counts=tuple(map(dict, counts)))
+    return Redacted(texts=edited, counts=tuple(counts))
 
 
 def _array(pieces: Sequence[bytes | memoryview], offsets: Indices, growth: Indices) -> pa.LargeBinaryArray:
