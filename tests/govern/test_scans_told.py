@@ -345,7 +345,7 @@ def test_card_says_what_was_not_done(composition: Composition, record: BuildReco
     bare = replace(recipe, redaction=off, benchmarks=(), malware=MalwareSettings())
     text = card(replace(composition, replaced=[], benchmarks=[], signatures=[]), bare, {})
     assert (
-        "names of people and user names, e-mail addresses, public IP addresses, keys, passwords, malware and problems "
+        "names of people, user names, e-mail addresses, public IP addresses, keys, passwords, malware and problems "
         "of benchmarks have not been looked for."
     ) in text
     assert "Problems of benchmarks: not looked for." in text
@@ -353,7 +353,7 @@ def test_card_says_what_was_not_done(composition: Composition, record: BuildReco
     for done in ("are found by rules", "are found as their texts", "has a signature"):
         assert (done in readme, done in text) == (True, False)
     some = replace(recipe, redaction=RedactionSettings(passwords=False))
-    assert "names of people and user names and passwords have not" in card(composition, some, {})
+    assert "names of people, user names and passwords have not" in card(composition, some, {})
 
 
 # Report

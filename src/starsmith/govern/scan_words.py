@@ -110,7 +110,7 @@ def match_words(detail: str | None, value: float | None, threshold: float | None
 
 def not_done(recipe: Recipe) -> str:
     """Say in one sentence what was not looked for at all."""
-    things = ["names of people and user names", *not_looked_for(recipe.redaction)]
+    things = ["names of people", "user names", *not_looked_for(recipe.redaction)]
     things += [] if recipe.malware.clamd else ["malware"]
     things += [] if recipe.benchmarks else ["problems of benchmarks"]
     return f"{listed(things)} have not been looked for."
