@@ -8,6 +8,7 @@ When the driver dies, however it dies, its workers die with it.
 import gc
 import multiprocessing
 import os
+import re
 import time
 import traceback
 from collections import deque
@@ -184,7 +185,7 @@ class LocalEngine:
         try:
             with reading(store, parts):
                 for name, table in tables.items():
-                    connection.register(name, table.dataset(store) if isinstance(table, Table) else table)
+                    _show(connection, store, name, table)
                 with connection.sql(text).to_arrow_reader() as reader:
                     return tuple(_write(store, query, reader))
         except (duckdb.OutOfMemoryException, duckdb.IOException) as error:
@@ -196,6 +197,7 @@ class LocalEngine:
         finally:
             for name in tables:
                 connection.unregister(name)
+                connection.execute(f"DROP VIEW IF EXISTS {name}")
 
     def _duckdb(self) -> duckdb.DuckDBPyConnection:
         if self._connection is None:
@@ -220,6 +222,23 @@ class LocalEngine:
             worker.stop()
         self._pool = []
         self._disconnect()
+
+
+def _show(connection: duckdb.DuckDBPyConnection, store: Store, name: str, table: Table | pa.Table) -> None:
+    """Let queries read a table under its name."""
+    if not isinstance(table, Table):
+        connection.register(name, table)
+    elif not table.parts or _PATTERN.search(store.root):
+        connection.register(name, table.dataset(store))
+    else:
+        # DuckDB's own reader takes a third of the time that Arrow's takes. Page check sums it does not look at; every
+        # part was held against the digest in its record.
+        relation = connection.read_parquet([store.path(part.name) for part in table.parts], hive_partitioning=False)
+        relation.create_view(name)
+
+
+_PATTERN = re.compile(r"[*?\[\]]")
+"""What DuckDB takes for a pattern in a path."""
 
 
 def _write(store: Store, query: Query, reader: pa.RecordBatchReader) -> Iterator[Part]:
