@@ -86,7 +86,8 @@ RECIPE = st.builds(
     Recipe,
     profile=st.sampled_from(list(PROFILES)),
     base=st.just(BASE),
-    workspace=NAMES.map(lambda name: BASE / name) | NAMES.map(lambda name: Path("/elsewhere") / name),
+    # Under a name that no source has: nothing that is read lies in the workspace.
+    workspace=NAMES.map(lambda name: BASE / f"w{name}") | NAMES.map(lambda name: Path("/elsewhere") / name),
     sources=st.lists(GIT | INSTALLED, min_size=1, max_size=3, unique_by=lambda source: str(Path(source.path))).map(
         tuple
     ),

@@ -118,6 +118,8 @@ def _ds1000_row(folder: Path, *, root: Path) -> dict[str, Any]:
 
 def _rows(path: Path) -> list[dict[str, Any]]:
     """Return the rows of one file."""
+    if path.exists() and not path.is_file():
+        raise StarsmithError(f"{path}: a pipe or device; expected a file.")
     if not path.name.endswith(SUFFIXES):
         raise StarsmithError(f"{path}: not a benchmark file; expected one of {', '.join(SUFFIXES)}.")
     rows = _parquet_rows(path) if path.suffix == ".parquet" else _json_rows(path, _file_text(path))
@@ -148,6 +150,8 @@ def _json_rows(path: Path, text: str) -> Sequence[Any]:
 
 def _file_text(path: Path) -> str:
     """Return a text file, unpacked, of at most MAX_BYTES."""
+    if path.exists() and not path.is_file():
+        raise StarsmithError(f"{path}: a pipe or device; expected a file.")
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)

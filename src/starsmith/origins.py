@@ -143,6 +143,8 @@ def read_metadata(recipe: Recipe) -> Metadata:
 
 
 def _metadata_rows(path: Path) -> Metadata:
+    if path.exists() and not path.is_file():
+        raise StarsmithError(f"The metadata file {path} is a folder, pipe or device; expected a CSV or Parquet file.")
     try:
         table = pq.read_table(path) if path.suffix.lower() == ".parquet" else _read_csv(path)
     except (OSError, pa.ArrowException) as error:

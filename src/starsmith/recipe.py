@@ -8,6 +8,7 @@ This module reads no source and opens no workspace; whether a path exists is for
 """
 
 import dataclasses
+import os
 import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -32,7 +33,7 @@ from starsmith.settings import (
     SourceSettings,
     setting,
 )
-from starsmith.settings_reader import SettingsReader, default_of, keys_of, limits
+from starsmith.settings_reader import MOST_CHARACTERS, SettingsReader, default_of, keys_of, limits
 from starsmith.toml_text import KeyPath, Scalar, toml_value
 
 DEFAULT_PROFILE: Final = "stack-v2-fixed"
@@ -205,7 +206,11 @@ def dumps(recipe: Recipe) -> str:
 def _read(file: Path) -> str:
     if file.is_dir():
         raise StarsmithError(f"{file} is a folder; expected a recipe, which is a TOML file.")
+    if file.exists() and not file.is_file():
+        raise StarsmithError(f"{file} is a pipe or device; expected a recipe, which is a TOML file.")
     try:
+        if file.stat().st_size > 4 * MOST_CHARACTERS:
+            raise StarsmithError(f"{file} has {file.stat().st_size:,} bytes; no recipe is that long.")
         # Windows editors put a byte-order mark before UTF-8; it says nothing and is let pass.
         return file.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
@@ -287,6 +292,18 @@ def _expanded(path: str) -> Path:
         return Path(path)
 
 
+def _places(recipe: Recipe) -> Iterator[tuple[KeyPath, str]]:
+    """Yield what a recipe reads from inside its workspace, where nothing of the user's is safe."""
+    workspace = Path(os.path.realpath(recipe.workspace))
+    tables = [("source", "path", recipe.sources), ("source", "metadata", recipe.sources)]
+    for table, key, settings in [*tables, ("benchmark", "path", recipe.benchmarks)]:
+        for number, each in enumerate(settings):
+            given: str = getattr(each, key)
+            if given and Path(os.path.realpath(recipe.base / _expanded(given))).is_relative_to(workspace):
+                where = (table, number, key)
+                yield where, f"lies in the workspace {workspace}, which is Starsmith's own; move one of them."
+
+
 def _contradictions(recipe: Recipe) -> Iterator[tuple[KeyPath, str]]:
     """Yield where settings that are each possible are impossible together, and why."""
     workspace = _relative(recipe.workspace, recipe.base)
@@ -294,6 +311,7 @@ def _contradictions(recipe: Recipe) -> Iterator[tuple[KeyPath, str]]:
         yield ("workspace",), "is the folder of the recipe itself; expected a folder of its own."
     if str(workspace).startswith("~"):
         yield ("workspace",), "starts with `~`, but there is no such home folder."
+    yield from _places(recipe)
     near = recipe.near_duplicates
     if (near.bands == 0) != (near.rows == 0):
         given, unset = ("rows", "bands") if near.bands == 0 else ("bands", "rows")

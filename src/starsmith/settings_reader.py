@@ -30,6 +30,11 @@ _INTEGERS: Final = range(-(2**63), 2**63)
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _SHOWN_CHARACTERS: Final = 60
 
+MOST_CHARACTERS: Final = 1 << 20
+"""A recipe with every key and its comments has 20,000; this leaves room for thousands of sources."""
+MOST_IN_A_LINE: Final = 1 << 14
+"""The longest path has 4,096."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SettingsReader:
@@ -43,6 +48,7 @@ class SettingsReader:
     tables: Mapping[str, type]
 
     def parse(self) -> dict[str, Any]:
+        self._check_size()
         try:
             return tomllib.loads(self.text)
         except tomllib.TOMLDecodeError as error:
@@ -51,6 +57,19 @@ class SettingsReader:
             # Python's limits on nested calls and on the digits of an integer.
             excess = "is nested too deeply or holds a number with too many digits"
             raise StarsmithError(f"{self.name} {excess}; no recipe needs that.") from None
+
+    def _check_size(self) -> None:
+        """Refuse what would take long to parse: a key of many parts takes the square of them."""
+        if len(self.text) > MOST_CHARACTERS:
+            raise StarsmithError(
+                f"{self.name} has {len(self.text):,} characters, a recipe has {MOST_CHARACTERS:,} at most. "
+                "Name files or folders instead of what is in them."
+            )
+        for number, line in enumerate(self.text.split("\n"), start=1):
+            if len(line) > MOST_IN_A_LINE:
+                raise StarsmithError(
+                    f"{self.name}, line {number}, has {len(line):,} characters; expected {MOST_IN_A_LINE:,} at most."
+                )
 
     def problem(self, where: KeyPath, message: str) -> StarsmithError:
         """Return an error about the key at `where`; `message` follows the key's name."""

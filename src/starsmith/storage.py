@@ -26,6 +26,10 @@ from starsmith.errors import StarsmithError
 NAME_DIGITS = 32
 """Hex digits of a digest that go into a file name: 128 bits, so names do not collide at 10^10 files."""
 _COPY_BYTES = 1 << 20
+_UNWRITABLE = frozenset(
+    (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EEXIST, errno.ELOOP)
+)
+"""What a path is to blame for. A link that leads nowhere exists already where a folder is to be made."""
 _SEAL = b',\n "sha256": "'
 
 _Look = tuple[int, int, int]
@@ -44,7 +48,7 @@ def disk_errors(place: str) -> Iterator[None]:
                 f"The disk that holds {place} is full. Free some space and run the same command again; "
                 "nothing that was published is damaged."
             ) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENAMETOOLONG):
+        if error.errno in _UNWRITABLE:
             raise StarsmithError(f"{place} cannot be written: {error.strerror}. Choose another workspace.") from error
         raise
 

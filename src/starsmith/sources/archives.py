@@ -35,6 +35,8 @@ from starsmith.sources.archive_streams import allowance
 from starsmith.sources.distribution import licence_scope
 
 _MOST_LIST_BYTES = 256 * 1024 * 1024
+_WORKSPACE = frozenset({"workspace.json", "lock", "records", "tables"})
+"""What a folder holds that is a workspace of ours: the archives in it are none that anybody collects."""
 _FAULTS_OF_THIS_MACHINE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EROFS})
 
 
@@ -240,7 +242,10 @@ def _found(path: Path, *, what: str) -> list[str]:
     while pending:
         folder = pending.pop()
         try:
-            with os.scandir(folder) as entries:
+            with os.scandir(folder) as scanned:
+                entries = list(scanned)
+                if {entry.name for entry in entries} >= _WORKSPACE:
+                    continue
                 for entry in entries:
                     if entry.is_dir(follow_symlinks=False):
                         pending.append(entry.path)
@@ -263,7 +268,12 @@ def _found_by_line(list_file: Path, number: int, line: str) -> list[str]:
 
 def _listed(path: Path) -> Iterator[tuple[int, str]]:
     """Yield (line number, path) of a list; empty lines and lines that begin with # say nothing."""
-    if not path.is_file() or path.stat().st_size > _MOST_LIST_BYTES or b"\0" in (content := path.read_bytes()):
+    try:
+        is_list = path.is_file() and path.stat().st_size <= _MOST_LIST_BYTES
+        content = path.read_bytes() if is_list else b"\0"
+    except OSError as error:
+        raise StarsmithError(f"{path} cannot be read: {error.strerror}.") from error
+    if b"\0" in content:
         raise StarsmithError(
             f"{path} is neither a folder, an archive by its name ({', '.join(SUFFIXES)}) nor a text file listing some."
         )

@@ -35,6 +35,7 @@ VERSION: Final = 1
 """Raised with every change that makes other documents of the same repository."""
 
 _MOST_DEPTH = 8
+_MOST_LIST_BYTES = 256 * 1024 * 1024
 """Folders between a folder of repositories and a repository: host, organisation, groups, repository."""
 _DAMAGED = ("error.read", "the object is damaged: git cannot read it or its id is wrong")
 _KIND_BITS, _SYMLINK, _SUBMODULE = 0o170000, 0o120000, 0o160000
@@ -174,7 +175,11 @@ def _found_by_line(list_file: Path, number: int, line: str) -> list[str]:
 
 def _listed(path: Path) -> Iterator[tuple[int, str]]:
     """Yield (line number, path) of a list; empty lines and lines that begin with # say nothing."""
-    content = path.read_bytes()
+    try:
+        is_list = path.is_file() and path.stat().st_size <= _MOST_LIST_BYTES
+        content = path.read_bytes() if is_list else b"\0"
+    except OSError as error:
+        raise StarsmithError(f"{path} cannot be read: {error.strerror}.") from error
     if b"\0" in content:
         raise StarsmithError(f"{path} is neither a folder nor a text file; a list names one repository a line.")
     lines = [line.strip() for line in os.fsdecode(content).split("\n")]
