@@ -67,9 +67,11 @@ class Departure:
 class Draft:
     """What leaves with the next build. `build` is the SHA-256 of the record of the build it was drafted after.
 
-    `before` is the release that is to be replaced, with the SHA-256 of its `files`; None if there is none.
+    `before` is the release that is to be replaced, with the SHA-256 of its `files`; None if there is none. `time` is
+    that of the receipts, so that a run that goes on from a draft writes the same ones.
     """
 
+    time: str
     build: str | None
     before: NamedRelease | None
     files: Mapping[str, str]
@@ -77,6 +79,7 @@ class Draft:
 
     def write(self, store: Store) -> None:
         plain = {
+            "time": self.time,
             "build": self.build,
             "before": None if self.before is None else asdict(self.before),
             "files": dict(self.files),
@@ -95,6 +98,7 @@ def read_draft(store: Store) -> Draft | None:
     fields = parse(store.read(DRAFT_FILE), f"The draft {store.path(DRAFT_FILE)}")
     before, files = fields.fields_or_none("before"), fields.fields("files")
     return Draft(
+        time=fields.text("time"),
         build=fields.text_or_none("build", SHA256),
         before=None if before is None else read_named_release(before),
         files={name: files.text(name, SHA256) for name in files.members if FILE.fullmatch(name)},

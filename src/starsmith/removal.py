@@ -8,7 +8,6 @@ Section 6 of the paper tells of opt-outs; the rest is Starsmith's. What leaves i
 this is the business of `build`.
 """
 
-import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -21,7 +20,7 @@ from starsmith.errors import StarsmithError
 from starsmith.govern.delta import Changes, write_delta
 from starsmith.govern.opt_out import Request, read
 from starsmith.govern.receipt import ChangedFile, NamedDelta, NamedRelease, Receipt, load, request_key
-from starsmith.govern.release_folder import WITHDRAWN, Manifest, read_manifest, sha256_of
+from starsmith.govern.release_folder import MANIFEST, WITHDRAWN, Manifest, read_manifest, sha256_of
 from starsmith.govern.verification import FoundRows, find_rows
 from starsmith.storage import Store, to_json
 from starsmith.workspace import BUILD_FILE, BuildRecord, read_build
@@ -149,16 +148,12 @@ def _draft(store: Store, record: BuildRecord | None, departures: Iterable[Depart
     """
     known = {each.key: each for each in earlier.departures} if earlier else {}
     together = tuple(each.with_earlier(known[each.key]) if each.key in known else each for each in departures)
-    if record is not None and record.release is not None:
-        named, manifest = _named(store, record.release)
+    before, files = (earlier.before, earlier.files) if earlier else (None, {})
+    if record is not None and record.release is not None and store.exists(f"{record.release}/{MANIFEST}"):
+        before, manifest = _named(store, record.release)
         files = {name: file.sha256 for name, file in manifest.files.items()}
-        return Draft(build=build_digest(store), before=named, files=files, departures=together)
-    return Draft(
-        build=build_digest(store),
-        before=earlier.before if earlier else None,
-        files=earlier.files if earlier else {},
-        departures=together,
-    )
+    time = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return Draft(time=time, build=build_digest(store), before=before, files=files, departures=together)
 
 
 def _named(store: Store, release: str) -> tuple[NamedRelease, Manifest]:
@@ -214,14 +209,13 @@ def _receipts(store: Store, draft: Draft, named: NamedRelease, manifest: Manifes
 
     Raises StarsmithError if any of it is still there.
     """
-    time = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     shards = _changed_files(draft, manifest)
     found = _found(store, named, manifest, draft.departures)
     receipts = [
         Receipt(
             request=each.request,
             rule=each.rule,
-            time=time,
+            time=draft.time,
             before=draft.before,
             after=named,
             origins=each.origins,
@@ -262,7 +256,7 @@ def _changed_files(draft: Draft, manifest: Manifest) -> tuple[ChangedFile, ...]:
 def _delta(store: Store, draft: Draft, named: NamedRelease) -> tuple[NamedDelta | None, Changes]:
     """Write the delta from the old release to the new one, if they differ and the old one is there."""
     old = draft.before
-    if old is None or old == named or not store.exists(f"releases/{old.name}/manifest.json"):
+    if old is None or old == named or not store.exists(f"releases/{old.name}/{MANIFEST}"):
         return None, _NO_CHANGES
     file_name = f"{old.name}-{named.name}.delta.zip"
     name = f"{RECEIPTS}/{file_name}"
@@ -285,7 +279,7 @@ def _withdraw(store: Store, draft: Draft, receipts: Iterable[Receipt], named: Na
     mark = to_json({"replaced_by": named.name, "time": receipts[0].time})
     origins = {origin.url for each in receipts for origin in each.origins}
     contents = {document.swhid for document in documents if document.swhid is not None and not document.elsewhere}
-    for name in releases(store):
+    for name in _releases(store):
         folder = f"releases/{name}"
         if name == named.name or store.exists(f"{folder}/{WITHDRAWN}"):
             continue
@@ -295,17 +289,15 @@ def _withdraw(store: Store, draft: Draft, receipts: Iterable[Receipt], named: Na
 
 
 def _holds(folder: Path, origins: set[str], contents: set[str]) -> bool:
-    found = find_rows(folder, read_manifest(folder), origins=origins, swhids=contents)
+    try:
+        found = find_rows(folder, read_manifest(folder), origins=origins, swhids=contents)
+    except StarsmithError:
+        # Nobody can say what a damaged release still holds, so nobody should use it.
+        return True
     return bool(found.urls or found.swhids)
 
 
-def releases(store: Store) -> list[str]:
+def _releases(store: Store) -> list[str]:
     """Return the names of all finished releases of a workspace."""
     names = store.names("releases")
-    return [name.split("/")[1] for name in names if name.count("/") == 2 and name.endswith("/manifest.json")]
-
-
-def replaced_by(store: Store, release: str) -> str | None:
-    """Return which release replaced one that was withdrawn, None if it was not."""
-    name = f"releases/{release}/{WITHDRAWN}"
-    return str(json.loads(store.read(name))["replaced_by"]) if store.exists(name) else None
+    return [name.split("/")[1] for name in names if name.count("/") == 2 and name.endswith(f"/{MANIFEST}")]

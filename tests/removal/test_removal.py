@@ -296,6 +296,20 @@ def test_a_damaged_table_is_named(removals, workspace, apply):
     assert removals.files_of(workspace / "releases") == before
 
 
+def test_old_releases_that_somebody_deleted_or_damaged(removals, workspace, apply):
+    """There is no delta from what is not there; a release that cannot be read is withdrawn."""
+    old = removals.release_of(workspace)
+    broken = shutil.copytree(old, workspace / "releases" / ("0" * 16))
+    (broken / "manifest.json").write_text("{")
+    shutil.rmtree(old)
+    removals.ask(workspace, Request(kind="owner", value=removals.OWNER))
+    assert apply(workspace).proof.delta is None
+    (receipt,) = removals.receipts_of(workspace)
+    assert (receipt.before, receipt.counts["origins"]) == (None, 2)
+    assert verify(receipt, removals.release_of(workspace)).holds
+    assert (broken / WITHDRAWN).exists()
+
+
 def test_apply_needs_no_sources(removals, finished, tmp_path, apply, corpus):
     workspace = shutil.copytree(finished["own"], tmp_path / "w")
     record = json.loads((workspace / "build.json").read_bytes())

@@ -63,6 +63,7 @@ def compare(removals, workspace, expected):
     assert removals.files_of(removals.release_of(workspace)) == removals.files_of(removals.release_of(expected))
     ours, theirs = ({each.key: each for each in removals.receipts_of(place)} for place in (workspace, expected))
     assert ours.keys() == theirs.keys()
+    assert len(removals.receipts_of(workspace)) == len(ours), "one receipt for each request"
     for key, receipt in ours.items():
         assert verify(receipt, removals.release_of(workspace)).holds
         assert dataclasses.replace(receipt, time="", purged=True) == dataclasses.replace(theirs[key], time="")

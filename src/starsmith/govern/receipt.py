@@ -173,9 +173,9 @@ class Receipt:
     def words(self) -> str:
         """Return in a sentence what the request did."""
         counts = self.counts
-        if self.before is None:
-            return "There was no release before; what the request names is not in this one."
         if not self.origins and not self.documents:
+            if self.before is None:
+                return "There was no release before; what the request names is not in this one."
             return "Nothing that the request names was there to leave."
         return (
             f"{counted(counts['origins'], 'origin')} and {counted(counts['documents'], 'document')} left, "
