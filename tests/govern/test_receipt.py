@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import random
 import shutil
 
 import pyarrow as pa
@@ -184,6 +185,20 @@ def test_documents_of_another_request_are_noticed(successive, receipt):
 def test_a_rule_without_copies_has_none(receipt):
     with pytest.raises(StarsmithError, match="leaves no copies"):
         loads(dataclasses.replace(receipt, rule="every").dumps(), name="r.json")
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_no_byte_can_be_another(receipt, seed):
+    """Whatever is put in its place, at whatever place: an error of ours, and never another receipt."""
+    chance = random.Random(f"byte {seed}")
+    data = receipt.dumps()
+    for _ in range(100):
+        place = chance.randrange(len(data))
+        piece = chance.choice([b"", b"9", b"\x00", b"\xff", b"{", b"]", b'"', b"null,", data[place // 2 : place]])
+        forged = data[:place] + piece + data[place + chance.choice([0, 1, 50]) :]
+        if forged != data:
+            with pytest.raises(StarsmithError):
+                loads(forged, name="r.json")
 
 
 HOSTILE = {
