@@ -46,6 +46,8 @@ FUNCTIONS: list[tuple[str, object, str]] = [
     ("edits", redact, "redact"),
     ("rows of the scan", scan, "scan_batch"),
     ("rows of the release", release, "_rows"),
+    ("contents of rows", release._ContentReader, "__init__"),
+    ("contents of rows", release._ContentReader, "places"),
     ("contents of rows", release._ContentReader, "rows"),
     ("Parquet write", pq.ParquetWriter, "write_table"),
     ("Parquet write", pq.ParquetWriter, "close"),

@@ -8,9 +8,8 @@ ids-only variant has one row per repository with its files as a list, and no con
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import groupby, pairwise
-from operator import itemgetter
 from typing import Any, TypeVar
 
 import numpy as np
@@ -19,6 +18,7 @@ import pyarrow.compute as pc
 
 from starsmith.curate import encoding, redact
 from starsmith.curate.findings import GROUPS, Span, group_of, resolve
+from starsmith.curate.kernel import Indices
 from starsmith.curate.licence_expression import ids
 from starsmith.document import CONTENTS, FINDINGS, swhid
 from starsmith.job import Outcome, Progress
@@ -148,35 +148,44 @@ class ReleaseShard:
         self, store: Store, facts: pa.Table, described: list[pa.Table], progress: Progress
     ) -> Iterator[pa.Table]:
         """Yield release rows in order, remembering all but their contents in `described`."""
-        reader = _ContentReader(store=store, part=self.contents)
+        reader = _ContentReader(store, self.contents)
+        places = reader.places(facts["content_id"])
         spans = _spans(store, self.findings)
         ends = np.cumsum(facts["length"].to_numpy()) // _BATCH_BYTES
         cuts = np.flatnonzero(np.diff(ends)) + 1
         for start, stop in pairwise([0, *cuts.tolist(), facts.num_rows]):
             batch = facts.slice(start, stop - start)
-            rows = _rows(batch, reader.rows(batch["content_id"].to_pylist()), spans)
+            rows = _rows(batch, reader.rows(places[start:stop]), spans)
             described.append(rows.drop_columns("content"))
             yield rows
             progress(rows.num_rows)
 
 
-@dataclass(kw_only=True, slots=True)
 class _ContentReader:
     """Random access to the contents of a shard, a few row groups in memory."""
 
-    store: Store
-    part: Part
-    _file: Any = None
-    _places: dict[bytes, tuple[int, int]] = field(default_factory=dict)
-    _open: "OrderedDict[int, pa.Table]" = field(default_factory=OrderedDict)
+    def __init__(self, store: Store, part: Part) -> None:
+        self._file = PartFile(store, part)
+        columns = [self._file.read_group(group, ["content_id"])["content_id"] for group in range(self._file.row_groups)]
+        self._ids = pa.chunked_array([chunk for column in columns for chunk in column.chunks], CONTENTS.types[0])
+        self._firsts = np.cumsum([0, *map(len, columns)])
+        self._open: OrderedDict[int, pa.Table] = OrderedDict()
 
-    def rows(self, identifiers: Sequence[bytes]) -> pa.Table:
-        """Return the rows of CONTENTS with these ids, in their order."""
-        if self._file is None:
-            self._index()
+    def places(self, identifiers: pa.ChunkedArray) -> Indices:
+        """Return where the contents with these ids stand."""
+        found = pc.index_in(identifiers, value_set=self._ids.combine_chunks())
+        if found.null_count:
+            raise RuntimeError(f"{found.null_count} released documents have no content")
+        return np.asarray(found, np.int64)
+
+    def rows(self, places: Indices) -> pa.Table:
+        """Return the rows of CONTENTS at these places, in their order."""
+        groups = np.searchsorted(self._firsts, places, side="right") - 1
         pieces = [CONTENTS.empty_table()]
-        for group, places in groupby((self._places[each] for each in identifiers), key=itemgetter(0)):
-            pieces.append(self._group(group).take(pa.array([row for _, row in places], pa.int64())))
+        for start, stop in pairwise([0, *(np.flatnonzero(np.diff(groups)) + 1).tolist(), len(places)]):
+            if start < stop:
+                group = int(groups[start])
+                pieces.append(self._group(group).take(pa.array(places[start:stop] - self._firsts[group])))
         return pa.concat_tables(pieces).combine_chunks()
 
     def _group(self, group: int) -> pa.Table:
@@ -185,13 +194,6 @@ class _ContentReader:
             if len(self._open) > _OPEN_ROW_GROUPS:
                 self._open.popitem(last=False)
         return self._open[group]
-
-    def _index(self) -> None:
-        self._file = PartFile(self.store, self.part)
-        for group in range(self._file.row_groups):
-            column = self._file.read_group(group, ["content_id"])["content_id"]
-            for row, identifier in enumerate(column.to_pylist()):
-                self._places[identifier] = group, row
 
 
 def _spans(store: Store, parts: tuple[Part, ...]) -> Spans:
