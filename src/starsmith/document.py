@@ -8,6 +8,7 @@ This module does no input or output.
 """
 
 import hashlib
+import string
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -69,11 +70,11 @@ def parse_swhid(text: str) -> tuple[str, bytes]:
     """
     parts = text.partition(";")[0].split(":")
     if len(parts) != 4 or parts[:2] != ["swh", "1"] or parts[2] not in SWHID_KINDS or len(parts[3]) != 2 * ID_BYTES:
-        raise StarsmithError(f"{text!r} is not a SWHID; expected swh:1:{'|'.join(SWHID_KINDS)}:<40 hex digits>.")
-    try:
-        return parts[2], bytes.fromhex(parts[3])
-    except ValueError:
-        raise StarsmithError(f"{text!r} is not a SWHID; the last part must be 40 hex digits.") from None
+        raise StarsmithError(f"{text[:100]!r} is not a SWHID; expected swh:1:{'|'.join(SWHID_KINDS)}:<40 hex digits>.")
+    # `fromhex` passes over spaces.
+    if not all(character in string.hexdigits for character in parts[3]):
+        raise StarsmithError(f"{text[:100]!r} is not a SWHID; the last part must be 40 hex digits.")
+    return parts[2], bytes.fromhex(parts[3])
 
 
 def readable_path(path: bytes) -> str:

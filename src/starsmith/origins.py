@@ -149,7 +149,12 @@ def _metadata_rows(path: Path) -> Metadata:
         table = pq.read_table(path) if path.suffix.lower() == ".parquet" else _read_csv(path)
     except (OSError, pa.ArrowException) as error:
         raise StarsmithError(f"The metadata file {path} cannot be read: {_first_line(error)}") from error
-    table = table.rename_columns([_SHORT.get(name, name) for name in table.column_names])
+    try:
+        table = table.rename_columns([_SHORT.get(name, name) for name in table.column_names])
+    except UnicodeDecodeError:
+        raise StarsmithError(
+            f"The metadata file {path} has a column whose name is not UTF-8; save it as UTF-8."
+        ) from None
     if missing := [key for key in _KEYS if key not in table.column_names]:
         raise StarsmithError(f"The metadata file {path} has no column {missing[0]!r}; it is keyed by owner and name.")
     wanted = [*_KEYS, *(name for name in METADATA_COLUMNS if name in table.column_names)]

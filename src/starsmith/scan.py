@@ -30,7 +30,7 @@ from starsmith.fingerprint import fingerprint
 from starsmith.isolation import Isolated
 from starsmith.job import Outcome, Progress, Work
 from starsmith.ledger import DROPS
-from starsmith.part_file import PartFile
+from starsmith.part_file import PartFile, reading
 from starsmith.recipe import Recipe
 from starsmith.settings import DecontaminationSettings, MalwareSettings, RedactionSettings
 from starsmith.storage import Store
@@ -230,7 +230,9 @@ def _benchmark_matches(
 ) -> pa.Table:
     if detectors.index is None:
         return BENCHMARK_MATCHES.empty_table()
-    found = decontaminate.scan(texts, _open_index(store.path(detectors.index.name)))
+    with reading(store, [detectors.index]):
+        index = _open_index(store.path(detectors.index.name))
+    found = decontaminate.scan(texts, index)
     identifiers = pa.array(ids, pa.binary(ID_BYTES)).take(found["document"].combine_chunks())
     return pa.table([identifiers, *found.drop_columns(["document"]).columns], schema=BENCHMARK_MATCHES)
 
