@@ -223,7 +223,8 @@ def read_git_folder(data: bytes, folder: Path) -> None:
         try:
             git_repository.read_config(folder)
             git_repository.open_repository(folder)
-        except git_repository.UnreadableRepository:
+        except (git_repository.UnreadableRepository, OSError):
+            # A name too long for the disk among them: either is the error of an origin.
             pass
 
 
