@@ -4,6 +4,10 @@ A part is known by the SHA-256 in its record. A Parquet part is held against it 
 each of its pages against the page's own check sum whenever it is read. Of a mapped part single rows are read, and each
 row has a check sum beside it. What does not agree is an error that names the file and says what to do; whatever Arrow
 says of a damaged file is told that way too. What is written where stands in `table`.
+
+All of it takes less than 1 % of the processor time of a build: for 370 MB of tables, which took 50 s to make, 0.2 s for
+each time that the workers' inputs are hashed (what a process wrote itself it need not hash), 0.04 s for the rows of
+mapped parts; check sums of pages add 5 % to the 0.07 s that reading 90 MB takes and nothing that shows to writing.
 """
 
 import zlib
