@@ -126,7 +126,7 @@ def test_the_paper_profile_uses_the_same_contents(corpus, built, tmp_path, build
     after = build_into(recipe, workspace, workers=0)
     assert ran(after, "collect") == 0
     order = [stage.name for stage in after.record.stages if stage.name in PROFILES["stack-v2"].order]
-    assert order == ["errors", "repository", "exact", "licence", "near", "filters"]
+    assert order == ["errors", "repository", "exact", "licence", "near", "filters", "scan"]
     build_into(recipe, tmp_path / "scratch", workers=0)
     assert tree_digest(workspace) == tree_digest(tmp_path / "scratch")
 

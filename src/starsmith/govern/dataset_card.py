@@ -107,7 +107,7 @@ documents = load_dataset("RELEASE", split="train")
 ```python
 import pyarrow.dataset as ds
 
-documents = ds.dataset("RELEASE/data", format="parquet").totable(columns=["repo_name", "path", "content"])
+documents = ds.dataset("RELEASE/data", format="parquet").to_table(columns=["repo_name", "path", "content"])
 ```
 
 ```python
