@@ -5,18 +5,21 @@ work that would have to be is reported instead.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import pyarrow as pa
 
+from starsmith import increment
 from starsmith.engines import Engine, Query
+from starsmith.errors import StarsmithError
 from starsmith.fingerprint import fingerprint
+from starsmith.increment import rows_digest
 from starsmith.job import Job, Work, run_job
 from starsmith.progress import Reporter
 from starsmith.storage import Store
 from starsmith.table import Part, Record, Table, read_record, record_name, write_part
-from starsmith.workspace import StageReport
+from starsmith.workspace import StageReport, read_build
 
 
 class WouldRun(Exception):
@@ -52,6 +55,7 @@ class Builder:
     reports: list[StageReport] = field(default_factory=list)
     records: list[str] = field(default_factory=list)
     _tally: _Tally | None = None
+    _last: tuple[str, ...] | None = None
     _set_aside: dict[str, _Tally] = field(default_factory=dict)
 
     def begin(self, stage: str) -> None:
@@ -108,8 +112,14 @@ class Builder:
         return {name: self.tables[name] for name in schemas}
 
     def sql(self, query: Query, **tables: Table | pa.Table) -> Table:
-        """Run a query once; return its table."""
-        inputs = {name: table.digest if isinstance(table, Table) else _digest(table) for name, table in tables.items()}
+        """Run a query once; return its table. One that runs `per_shard` asks only for the shards that changed."""
+        return self._per_shard(query, tables) if query.per_shard else self._whole(query, tables)
+
+    def _whole(self, query: Query, tables: dict[str, Table | pa.Table]) -> Table:
+        inputs = {
+            name: table.digest if isinstance(table, Table) else increment.rows_digest(table)
+            for name, table in tables.items()
+        }
         order = [list(query.key), query.partition_by]
         key = fingerprint([query.name, query.text, query.schema.to_string(), order, inputs, pa.__version__])
         stage = f"sql/{query.name}"
@@ -125,13 +135,64 @@ class Builder:
         self.tables[query.name] = table
         return table
 
+    def _per_shard(self, query: Query, tables: dict[str, Table | pa.Table]) -> Table:
+        """Run a query for the shards whose rows no earlier record holds."""
+        inputs = increment.inputs_of(self.store, query, tables)
+        stage, key = f"sql/{query.name}", inputs.fingerprint
+        record = read_record(self.store, stage, key)
+        if record is None:
+            if self.plan:
+                raise WouldRun(query.name, 1, 1)
+            record = self._run_shards(stage, key, query, inputs, tables)
+            self._count([record], ran=1)
+        else:
+            self._count([record], ran=0)
+        table = Table(name=query.name, schema=query.schema, parts=record.outputs[query.name])
+        self.tables[query.name] = table
+        return table
+
+    def _run_shards(
+        self, stage: str, key: str, query: Query, inputs: increment.Inputs, tables: dict[str, Table | pa.Table]
+    ) -> Record:
+        started = time.perf_counter()
+        known = increment.answered(self._earlier(stage), query)
+        missing = frozenset(shard for shard, made_from in inputs.shards.items() if made_from not in known)
+        made: dict[str, tuple[Part, ...]] = {}
+        if missing:
+            cut = increment.of_shards(tables, inputs.split, missing)
+            made = increment.by_shard(self.engine.sql(self.store, query, cut))
+        parts = [
+            part
+            for shard, made_from in inputs.shards.items()
+            for part in (made.get(shard, ()) if shard in missing else known[made_from])
+        ]
+        seconds = round(time.perf_counter() - started, 3)
+        outputs = {query.name: tuple(parts)}
+        record = Record(stage=stage, fingerprint=key, outputs=outputs, seconds=seconds, counts={}, shards=inputs.shards)
+        record.write(self.store)
+        return record
+
+    def _earlier(self, stage: str) -> Iterator[Record]:
+        """Yield the records of a stage that this build or the last one wrote."""
+        if self._last is None:
+            try:
+                self._last = read_build(self.store).records
+            except StarsmithError:
+                self._last = ()
+        prefix = record_name(stage, "").removesuffix(".json")
+        for name in dict.fromkeys([*self._last, *self.records]):
+            if name.startswith(prefix):
+                record = read_record(self.store, stage, name.removeprefix(prefix).removesuffix(".json"))
+                if record is not None:
+                    yield record
+
     def query(self, query: Query) -> Table:
         """Run a query over the tables of this build that it reads."""
-        return self.sql(query, **{name: self.tables[name] for name in query.reads})
+        return self.sql(query, **{name: self.tables[name] for name in query.reads & self.tables.keys()})
 
     def put(self, name: str, schema: pa.Schema, rows: pa.Table) -> Table:
         """Publish a small table that the driver itself has made, once. It counts as no piece of work."""
-        key = fingerprint([name, schema.to_string(), _digest(rows), pa.__version__])
+        key = fingerprint([name, schema.to_string(), rows_digest(rows), pa.__version__])
         return self.make(name, key, schema, lambda store: write_part(store, name, schema, [rows]))
 
     def make(self, name: str, key: str, schema: pa.Schema, write: Callable[[Store], Part]) -> Table:
@@ -168,8 +229,3 @@ class Builder:
             self.records.append(record_name(record.stage, record.fingerprint))
             for name, count in record.counts.items():
                 tally.counts[name] = tally.counts.get(name, 0) + count
-
-
-def _digest(table: pa.Table) -> str:
-    """Return a digest of a small table in memory."""
-    return fingerprint([table.schema.to_string(), [repr(row) for row in table.to_pylist()]])

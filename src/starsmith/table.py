@@ -7,7 +7,7 @@ record is there and whose parts are there is not run again.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import IO, Any
 
 import numpy as np
@@ -19,7 +19,7 @@ import pyarrow.ipc
 import pyarrow.parquet as pq
 
 from starsmith.fingerprint import fingerprint
-from starsmith.part_file import CHECK, PARQUET, PartFile, with_checks
+from starsmith.part_file import CHECK, PARQUET, PartFile, reading, with_checks
 from starsmith.storage import Store, sealed, unsealed
 
 ROW_GROUP_ROWS = 65_536
@@ -29,6 +29,10 @@ CONTENT_ROW_GROUP_BYTES = 8 << 20
 TABLE_COMPRESSION_LEVEL = 1
 BULK_COLUMNS = frozenset({"content", "shingles"})
 """Columns without statistics or dictionaries: nobody filters by them and they hardly repeat."""
+
+
+_FEW_PARTS = 4
+"""More parts than these are read by several threads at once."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,11 +48,15 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Table:
-    """A schema and the files that hold its rows, in shard order."""
+    """A schema and the files that hold its rows, in shard order.
+
+    `only` leaves the rows of some shards, for an engine to read.
+    """
 
     name: str
     schema: pa.Schema
     parts: tuple[Part, ...]
+    only: frozenset[str] | None = None
 
     @property
     def rows(self) -> int:
@@ -62,16 +70,30 @@ class Table:
     def of_shard(self, shard: str) -> "Table":
         return replace(self, parts=tuple(part for part in self.parts if part.shard == shard))
 
+    @property
+    def knows_shards(self) -> bool:
+        """Whether each row can be told to be of one shard."""
+        return "shard" in self.schema.names or (self.parts != () and all(part.shard for part in self.parts))
+
+    def of_shards(self, shards: frozenset[str]) -> "Table":
+        """Return what a table that knows shards holds of some of them."""
+        parts = tuple(part for part in self.parts if not part.shard or part.shard in shards)
+        return replace(self, parts=parts, only=None if all(part.shard for part in parts) else shards)
+
     def dataset(self, store: Store) -> ds.Dataset:
         """Return the rows for an engine to scan."""
         if not self.parts:
             return ds.dataset(self.schema.empty_table())
         files = [store.path(part.name) for part in self.parts]
-        return ds.dataset(files, schema=self.schema, format=PARQUET, filesystem=store.filesystem)
+        rows = ds.dataset(files, schema=self.schema, format=PARQUET, filesystem=store.filesystem)
+        return rows if self.only is None else rows.filter(ds.field("shard").isin(sorted(self.only)))
 
     def read(self, store: Store, columns: Sequence[str] | None = None) -> pa.Table:
         """Return all rows in memory; only for tables known to be small."""
         wanted = self.schema if columns is None else pa.schema([self.schema.field(name) for name in columns])
+        if len(self.parts) > _FEW_PARTS:
+            with reading(store, self.parts):
+                return self.dataset(store).to_table(wanted.names).cast(wanted)
         tables = [PartFile(store, part).read(wanted.names).cast(wanted) for part in self.parts]
         return pa.concat_tables(tables) if tables else wanted.empty_table()
 
@@ -160,7 +182,10 @@ def _cumulated_lengths(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Record:
-    """What one task or query produced. `seconds` is how long it took when it ran; nothing depends on it."""
+    """What one task or query produced. `seconds` is how long it took when it ran; nothing depends on it.
+
+    `shards` has, for a query that runs per shard, the fingerprint of what the rows of each shard were made from.
+    """
 
     stage: str
     fingerprint: str
@@ -168,6 +193,7 @@ class Record:
     seconds: float
     counts: dict[str, int]
     final: bool = True
+    shards: dict[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -193,6 +219,7 @@ def _plain(record: Record) -> dict[str, Any]:
         "seconds": record.seconds,
         "counts": record.counts,
         "final": record.final,
+        "shards": record.shards,
     }
 
 

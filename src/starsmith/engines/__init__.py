@@ -34,6 +34,9 @@ class Query:
 
     `key` must order the rows totally. `partition_by` names a string column whose values become the shards of the
     resulting parts; it leads the order. `seconds` and paths play no part in the result.
+
+    `per_shard` promises that the rows of a shard follow from what its tables hold of that shard, and from tables that
+    know no shard: then only the shards of which something changed are asked for again.
     """
 
     name: str
@@ -41,6 +44,7 @@ class Query:
     schema: pa.Schema
     key: Sequence[str]
     partition_by: str | None = None
+    per_shard: bool = False
 
     @property
     def reads(self) -> frozenset[str]:

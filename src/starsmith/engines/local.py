@@ -96,10 +96,14 @@ class _Worker:
             return "died", None
         return kind, value
 
-    def stop(self) -> None:
+    def dismiss(self) -> None:
+        """Have the worker end, at once if it is busy."""
         self.pipe.close()
         if self.busy:
             self.process.kill()
+
+    def stop(self) -> None:
+        self.dismiss()
         self.process.join()
 
 
@@ -120,14 +124,14 @@ class LocalEngine:
         self._disconnect()
         try:
             while waiting or any(worker.busy for worker in self._pool):
-                self._fill(function, waiting, wanted=min(self.workers, len(waiting)))
+                self._fill(function, waiting)
                 yield from self._collect(waiting, label=label, progress=progress)
         finally:
             self._drop_busy()
 
-    def _fill(self, function: Task[Any, Any], waiting: deque[tuple[Any, int]], *, wanted: int) -> None:
-        """Give every idle worker an item, starting workers up to the number allowed."""
-        while len(self._pool) < self.workers and sum(worker.busy is None for worker in self._pool) < wanted:
+    def _fill(self, function: Task[Any, Any], waiting: deque[tuple[Any, int]]) -> None:
+        """Give every idle worker an item. All are started with the first: the next stage needs them, ready by then."""
+        while waiting and len(self._pool) < self.workers:
             self._pool.append(_Worker())
         for worker in self._pool:
             if worker.busy is None and waiting:
@@ -209,6 +213,8 @@ class LocalEngine:
             self._connection.execute("SET threads = ?", [self.workers])
             self._connection.execute("SET enable_progress_bar = false")
             self._connection.execute("SET preserve_insertion_order = false")
+            # The parts of a table are opened by one query after the other and never change.
+            self._connection.execute("SET parquet_metadata_cache = true")
         return self._connection
 
     def _disconnect(self) -> None:
@@ -218,6 +224,8 @@ class LocalEngine:
             self._connection = None
 
     def close(self) -> None:
+        for worker in self._pool:
+            worker.dismiss()
         for worker in self._pool:
             worker.stop()
         self._pool = []
@@ -234,6 +242,9 @@ def _show(connection: duckdb.DuckDBPyConnection, store: Store, name: str, table:
         # DuckDB's own reader takes a third of the time that Arrow's takes. Page check sums it does not look at; every
         # part was held against the digest in its record.
         relation = connection.read_parquet([store.path(part.name) for part in table.parts], hive_partitioning=False)
+        if table.only is not None:
+            shards = ", ".join(f"'{shard}'" for shard in sorted(table.only))
+            relation = relation.filter(f"shard IN ({shards})")
         relation.create_view(name)
 
 
