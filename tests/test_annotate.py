@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from starsmith import annotate
 from starsmith.annotate import Annotated, AnnotateSettings, AnnotateShard, Named, annotate_batch, poisoned
-from starsmith.document import ANNOTATIONS, BANDS, CONTENTS, DOCUMENTS, LICENCE_STATEMENTS, SHINGLES, TEXTS, content_id
+from starsmith.document import ANNOTATIONS, CONTENTS, DOCUMENTS, LICENCE_STATEMENTS, SHINGLES, TEXTS, content_id
 from starsmith.settings import LanguageSettings, LicenceSettings, NearDuplicateSettings
 from starsmith.storage import Store
 from starsmith.table import Part, Table, write_part
@@ -29,7 +29,6 @@ SETTINGS = AnnotateSettings(
 SCHEMAS = {
     "texts": TEXTS,
     "annotations": ANNOTATIONS,
-    "bands": BANDS,
     "shingles": SHINGLES,
     "statements": LICENCE_STATEMENTS,
 }
@@ -152,8 +151,7 @@ def test_what_is_no_text_has_a_reason_and_nothing_else(whole: dict[str, Any]) ->
     assert binary["reason"] == "error.binary"
     said = {"shard", "content_id", "reason", "detail"}
     assert all(value is None for name, value in binary.items() if name not in said)
-    signed = {row["content_id"] for row in whole["bands"]}
-    assert signed == {row["content_id"] for row in whole["shingles"]}
+    signed = {row["content_id"] for row in whole["shingles"]}
     assert signed == {row["content_id"] for row in whole["texts"] if row["num_shingles"]}
     assert binary["content_id"] not in signed
 
@@ -206,7 +204,7 @@ def test_a_content_that_broke_the_tools_has_rows_that_say_so() -> None:
     (row,) = result.texts.to_pylist()
     assert (row["reason"], row["detail"], row["num_lines"]) == ("error.crashed", "exit code -11", None)
     assert [row["language"] for row in result.annotations.to_pylist()] == [None, None]
-    assert result.bands.num_rows == result.shingles.num_rows == result.statements.num_rows == 0
+    assert len(result.bands) == result.shingles.num_rows == result.statements.num_rows == 0
     assert result.stalled == 0
     assert poisoned(batch_of([content]), "stalled", "", shard="s", names=names_of()).stalled == 1
 

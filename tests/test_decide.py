@@ -14,8 +14,9 @@ from starsmith.document import ANNOTATIONS, DOCUMENTS, ORIGINS, TEXTS
 from starsmith.engines import Query
 from starsmith.engines.sql_subset import violations
 from starsmith.ledger import COUNTS_QUERY, DROPS, LEDGER_QUERY
+from starsmith.licences import SHARD_ORIGINS_QUERY
 from starsmith.recipe import PROFILES, Recipe, loads
-from starsmith.released import RELEASED_QUERY
+from starsmith.released import MARKS, RELEASED_QUERY
 from starsmith.verdict import REASONS
 
 PLAIN: dict[pa.DataType, Any] = {pa.string(): "", pa.int64(): 0, pa.int32(): 0, pa.binary(20): bytes(20)}
@@ -156,14 +157,15 @@ def test_a_conflict_is_blocked_or_not_as_the_recipe_says() -> None:
 
 
 def facts_of(documents: list[Row], texts: list[Row], annotations: list[Row], licences: list[Row]) -> list[Row]:
-    query = Query(name="facts", text=decide.FACTS_QUERY, schema=decide.FACTS, key=["document_id"])
+    base = {"origin_id": ident(50), "url": "https://a", "star_events_count": 3}
+    schema = SHARD_ORIGINS_QUERY.schema
     rows = run(
-        query,
+        decide.FACTS_QUERY,
         documents=table(documents, DOCUMENTS),
         texts=table(texts, TEXTS),
         annotations=table(annotations, ANNOTATIONS),
         licences=table(licences, licence_decision.LICENCES),
-        origins=table([{"origin_id": ident(50), "url": "https://a", "star_events_count": 3}], ORIGINS),
+        shard_origins=table([base | {"shard": "a"}, base | {"shard": "b"}], schema),
     )
     return sorted(rows.to_pylist(), key=lambda row: bytes(row["document_id"]))
 
@@ -199,7 +201,8 @@ def test_facts_hold_every_document_once_with_what_is_known_of_it() -> None:
 def test_every_query_is_in_the_common_subset(profile: str) -> None:
     recipe = recipe_of(profile=profile)
     texts = [stage.compiled(recipe).text for stage in decide.SQL_STAGES.values()]
-    texts += [decide.FACTS_QUERY, LEDGER_QUERY, COUNTS_QUERY, RELEASED_QUERY.text, *(each.text for each in summary.ALL)]
+    queries = [decide.FACTS_QUERY, RELEASED_QUERY, *MARKS, *summary.PER_SHARD, *summary.ALL]
+    texts += [LEDGER_QUERY, COUNTS_QUERY, *(each.text for each in queries)]
     texts.append(licence_decision.licences_query(recipe.licence))
     texts += [scan.wanted_query(decide.ALIVE, clusters=each).text for each in (False, True)]
     texts.append(scan.drops_query(decide.ALIVE).text)

@@ -2,7 +2,7 @@
 
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from starsmith import decide, near
+from starsmith import annotate, decide, near
 from starsmith.curate import minhash
 from starsmith.document import BANDS, SHINGLES, content_id
 from starsmith.engines import Query
@@ -94,18 +94,13 @@ def corpus(folder: Path, texts: list[Text], settings: NearDuplicateSettings = DE
         ids = [content_id(texts[number].text.encode()) for number in numbers]
         own = pa.array([texts[number].text.encode() for number in numbers], pa.large_binary())
         signed = minhash.sign(own, settings)
-        bands: list[Row] = [
-            {"shard": shard, "content_id": ids[row], "band": band, "key": int(key)}
-            for row, keys in zip(signed.signed.tolist(), signed.band_keys, strict=True)
-            for band, key in enumerate(keys)
-        ]
         rows = {row: place for place, row in enumerate(signed.signed.tolist())}
         sets = signed.shingles.take(pa.array(signed.signed))
         columns = [pa.array([ids[row] for row in rows], pa.binary(20)), sets]
         part = write_mapped_part(store, "shingles", SHINGLES, pa.table(columns, schema=SHINGLES), shard=shard)
         parts["shingles"].append(part)
-        table = pa.Table.from_pylist(bands, schema=BANDS)
-        parts["bands"].append(write_part(store, "bands", BANDS, [table], shard=shard))
+        packed = annotate.packed_bands([signed.band_keys])
+        parts["bands"].append(write_mapped_part(store, "bands", BANDS, packed, shard=shard))
         for row, number in enumerate(numbers):
             counts = {"num_shingles": int(signed.num_shingles[row]), "shingle_row": rows.get(row)}
             facts.append(fact(number, texts[number], shard=shard, content_id=ids[row], **counts))
@@ -130,19 +125,26 @@ def engine_of(store: Store) -> LocalEngine:
     return LocalEngine(workers=1, spill=store.path("tmp/spill"))
 
 
+def compared(given: Corpus, sql: Callable[..., Table], settings: NearDuplicateSettings) -> tuple[Table, Table]:
+    """Return the members and pairs of a corpus of which nothing is dropped."""
+    nothing = Table(name="dropped", schema=DROPS, parts=())
+    candidates = sql(near.candidates_query(decide.ALIVE), facts=given.facts, dropped=nothing)
+    searches = near.searches(candidates, given.bands, settings)
+    parts = [search(given.store, attempt=0, progress=lambda count: None).parts["near_pairs"][0] for search in searches]
+    pairs = Table(name="near_pairs", schema=near.PAIRS, parts=tuple(parts))
+    return sql(near.MEMBERS_QUERY, facts=given.facts, near_pairs=pairs), pairs
+
+
 def decided(given: Corpus, settings: NearDuplicateSettings = DEFAULT) -> tuple[list[Row], list[Row]]:
     """Run the queries and tasks one after the other; return the drops and the rows of `near`, by document."""
     store, engine = given.store, engine_of(given.store)
-    nothing = Table(name="dropped", schema=DROPS, parts=())
 
     def sql(query: Query, **tables: Table) -> Table:
         assert violations(query.text) == []
         return Table(name=query.name, schema=query.schema, parts=engine.sql(store, query, dict(tables)))
 
-    members = sql(near.members_query(settings, decide.ALIVE), facts=given.facts, dropped=nothing)
-    shared = sql(near.SHARED_BANDS_QUERY, bands=given.bands)
-    buckets = sql(near.BUCKETS_QUERY, near_members=members, shared_bands=shared)
-    grouped = near.GroupMembers(members=members, buckets=buckets)(store, attempt=0, progress=lambda count: None).parts
+    members, pairs = compared(given, sql, settings)
+    grouped = near.GroupMembers(members=members, pairs=pairs)(store, attempt=0, progress=lambda count: None).parts
     parts: list[Part] = []
     for own, pairs in zip(grouped["group_members"], grouped["group_buckets"], strict=True):
         work = near.DecideGroup(members=own, buckets=pairs, shingles=given.shingles, settings=settings)
@@ -193,24 +195,22 @@ def test_groups_are_whole_components_of_bounded_size(tmp_path: Path, monkeypatch
     monkeypatch.setattr(near, "GROUP_SHINGLES", 1_000)
     given = corpus(tmp_path, families(6))
     engine = engine_of(given.store)
-    members_query = near.members_query(DEFAULT, "SELECT facts.* FROM facts")
-    members = Table(name="m", schema=near.MEMBERS, parts=engine.sql(given.store, members_query, {"facts": given.facts}))
-    shared = Table(
-        name="s", schema=BANDS, parts=engine.sql(given.store, near.SHARED_BANDS_QUERY, {"bands": given.bands})
-    )
-    tables: dict[str, Table | pa.Table] = {"near_members": members, "shared_bands": shared}
-    buckets = Table(name="b", schema=near.BUCKETS, parts=engine.sql(given.store, near.BUCKETS_QUERY, tables))
+
+    def sql(query: Query, **tables: Table) -> Table:
+        return Table(name=query.name, schema=query.schema, parts=engine.sql(given.store, query, dict(tables)))
+
+    members, pairs = compared(given, sql, DEFAULT)
     engine.close()
-    work = near.GroupMembers(members=members, buckets=buckets)
+    work = near.GroupMembers(members=members, pairs=pairs)
     parts = work(given.store, attempt=0, progress=lambda count: None).parts
     sizes = {row["rank"]: row["num_shingles"] for row in members.read(given.store).to_pylist()}
     seen: dict[int, int] = {}
     places: dict[tuple[int, int], set[int]] = {}
-    for number, (own, pairs) in enumerate(zip(parts["group_members"], parts["group_buckets"], strict=True)):
+    for number, (own, buckets) in enumerate(zip(parts["group_members"], parts["group_buckets"], strict=True)):
         ranks = Table(name="", schema=near.MEMBERS, parts=(own,)).read(given.store)["rank"].to_pylist()
         assert not seen.keys() & set(ranks)
         seen |= dict.fromkeys(ranks, number)
-        bucketed = Table(name="", schema=near.BUCKETS, parts=(pairs,)).read(given.store).to_pylist()
+        bucketed = Table(name="", schema=near.BUCKETS, parts=(buckets,)).read(given.store).to_pylist()
         assert {row["rank"] for row in bucketed} == set(ranks)
         for row in bucketed:
             places.setdefault((row["band"], row["key"]), set()).add(number)
@@ -223,11 +223,11 @@ def components(given: Corpus, settings: NearDuplicateSettings) -> dict[int, int]
     """Return the best document each document reaches through bands within its language, by relaxation."""
     best = dict(enumerate(range(len(given.texts))))
     of_band: dict[Any, list[int]] = {}
-    ids = {content_id(text.text.encode()): number for number, text in enumerate(given.texts)}
-    for row in given.bands.read(given.store).to_pylist():
-        number = ids[row["content_id"]]
-        scope = None if settings.across_languages else (given.texts[number].language,)
-        of_band.setdefault((scope, row["band"], row["key"]), []).append(number)
+    for number, text in enumerate(given.texts):
+        scope = None if settings.across_languages else (text.language,)
+        signed = minhash.sign(pa.array([text.text.encode()], pa.large_binary()), settings)
+        for band, key in enumerate(signed.band_keys.reshape(-1).tolist()):
+            of_band.setdefault((scope, band, key), []).append(number)
     for _ in given.texts:
         for members in of_band.values():
             leader = min((best[number] for number in members), key=lambda each: (-given.texts[each].stars, each))
@@ -289,8 +289,8 @@ def test_what_is_dropped_already_wins_nothing(tmp_path: Path) -> None:
     gone = {"document_id": ident(0), "shard": "aa", "stage": "filters", "reason": "filter.alpha"}
     dropped = pa.Table.from_pylist([gone], schema=DROPS)
     engine = engine_of(given.store)
-    query = near.members_query(DEFAULT, decide.ALIVE)
+    query = near.candidates_query(decide.ALIVE)
     parts = engine.sql(given.store, query, {"facts": given.facts, "dropped": dropped})
     engine.close()
-    rows = Table(name="m", schema=near.MEMBERS, parts=parts).read(given.store).to_pylist()
-    assert [(row["rank"], row["document_id"]) for row in rows] == [(0, ident(1)), (1, ident(2))]
+    rows = Table(name="m", schema=near.CANDIDATES, parts=parts).read(given.store).to_pylist()
+    assert [row["document_id"] for row in rows] == [ident(1), ident(2)]

@@ -12,12 +12,13 @@ from importlib.metadata import version
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from starsmith.curate import encoding, language, licence, minhash, text_stats
 from starsmith.curate.characters import UNICODE_VERSION
 from starsmith.curate.licence_statements import rules_version, statements_of
-from starsmith.document import ANNOTATIONS, BANDS, ID_BYTES, LICENCE_STATEMENTS, SHINGLES, TEXTS
+from starsmith.document import ANNOTATIONS, BAND_BYTES, BANDS, ID_BYTES, LICENCE_STATEMENTS, SHINGLES, TEXTS
 from starsmith.isolation import Isolated
 from starsmith.job import Outcome, Progress
 from starsmith.part_file import PartFile
@@ -25,7 +26,7 @@ from starsmith.settings import LanguageSettings, LicenceSettings, NearDuplicateS
 from starsmith.storage import Store
 from starsmith.table import Part, write_mapped_part, write_part
 
-VERSION = 1
+VERSION = 2
 _BATCH_BYTES = 4 << 20
 _LIST_COLUMNS = ("content_id", "path", "file_name", "document_id", "origin_id", "licence_scope")
 _HTML_EXTENSIONS = frozenset({"html", "htm", "xhtml"})
@@ -58,7 +59,7 @@ class Annotated:
 
     texts: pa.Table
     annotations: pa.Table
-    bands: pa.Table
+    bands: npt.NDArray[np.int64]
     shingles: pa.Table
     statements: pa.Table
     stalled: int = 0
@@ -89,7 +90,7 @@ class AnnotateShard:
             "annotations": write_part(
                 store, "annotations", ANNOTATIONS, [each.annotations for each in done], shard=shard
             ),
-            "bands": write_part(store, "bands", BANDS, [each.bands for each in done], shard=shard),
+            "bands": write_mapped_part(store, "bands", BANDS, packed_bands([each.bands for each in done]), shard=shard),
             "licence_statements": write_part(
                 store, "licence_statements", LICENCE_STATEMENTS, [each.statements for each in done], shard=shard
             ),
@@ -169,7 +170,7 @@ def annotate_batch(
     return Annotated(
         texts=_texts(shard, batch, decoded, stats, signed, headers),
         annotations=languages.rows(ids),
-        bands=_bands(shard, batch["content_id"], signed),
+        bands=signed.band_keys,
         shingles=_shingles(batch["content_id"], signed),
         statements=_statements(named, decoded, settings.licence),
     )
@@ -246,13 +247,16 @@ def _null_where(mask: pa.Array, column: pa.Array) -> pa.Array:
     return pa.compute.if_else(mask, pa.scalar(None, column.type), column)
 
 
-def _bands(shard: str, ids: pa.Array, signed: Any) -> pa.Table:
-    """One row per signed content and band."""
-    bands = signed.band_keys.shape[1]
-    taken = ids.take(pa.array(np.repeat(signed.signed, bands)))
-    band = pa.array(np.tile(np.arange(bands, dtype=np.int32), len(signed.signed)))
-    shards = pa.repeat(pa.scalar(shard), len(taken))
-    return pa.table([shards, taken, band, pa.array(signed.band_keys.reshape(-1))], schema=BANDS)
+def packed_bands(batches: Sequence[npt.NDArray[np.int64]]) -> pa.Table:
+    """Return the BANDS rows of a shard; row n of all batches together holds the keys of its n-th shingle set."""
+    some = [keys for keys in batches if len(keys)]
+    together = np.concatenate(some) if some else np.zeros((0, 0), np.int64)
+    rows = []
+    for band, keys in enumerate(together.T):
+        order = np.argsort(keys, kind="stable")
+        entries = keys[order].astype("<i8").tobytes() + order.astype("<u4").tobytes()
+        rows.append({"band": band.to_bytes(BAND_BYTES, "little"), "entries": entries})
+    return pa.Table.from_pylist(rows, schema=BANDS)
 
 
 def _shingles(ids: pa.Array, signed: Any) -> pa.Table:
@@ -293,7 +297,7 @@ def poisoned(
     return Annotated(
         texts=pa.Table.from_pylist([text], schema=TEXTS),
         annotations=pa.Table.from_pylist(rows, schema=ANNOTATIONS),
-        bands=BANDS.empty_table(),
+        bands=np.zeros((0, 0), np.int64),
         shingles=SHINGLES.empty_table(),
         statements=LICENCE_STATEMENTS.empty_table(),
         stalled=int(answer == "stalled"),
@@ -332,8 +336,14 @@ def versions() -> dict[str, str]:
     return {
         "annotate": str(VERSION),
         "pyarrow": pa.__version__,
-        "encoding": f"{encoding.VERSION}+chardet-{version('chardet')}",
+        "encoding": f"{encoding.VERSION}+chardet-{_chardet_version()}",
         "language": language.LANGUAGE_VERSION,
         "licence": rules_version(),
         "unicode": UNICODE_VERSION,
     }
+
+
+@cache
+def _chardet_version() -> str:
+    # Looked up in the files of the installation, which takes a millisecond.
+    return version("chardet")

@@ -44,21 +44,28 @@ FACTS = pa.schema(
 )
 """What the stages decide by and a release says of a document. `reason` is set where there is no text to judge."""
 
-FACTS_QUERY = f"""
-SELECT documents.document_id, documents.shard, documents.origin_id, origins.url, documents.path,
+FACTS_QUERY = Query(
+    name="facts",
+    text=f"""
+SELECT documents.document_id, documents.shard, documents.origin_id, shard_origins.url, documents.path,
        documents.file_name, documents.extension, documents.content_id, documents.length, documents.committed_at,
        coalesce(documents.reason, texts.reason) AS reason, coalesce(documents.detail, texts.detail) AS detail,
        annotations.language, annotations.is_vendor, annotations.is_generated,
        {", ".join("texts." + name for name in _FROM_TEXTS)},
        coalesce(licences.license_type, 'no_license') AS license_type, licences.expression AS license_expression,
        coalesce(licences.method, 'none') AS license_method, licences.evidence_path AS license_evidence,
-       origins.gha_license_id, origins.star_events_count, origins.fork_events_count,
-       origins.revision_date, origins.visit_date
+       shard_origins.gha_license_id, shard_origins.star_events_count, shard_origins.fork_events_count,
+       shard_origins.revision_date, shard_origins.visit_date
 FROM documents
-JOIN origins ON origins.origin_id = documents.origin_id
+JOIN shard_origins ON shard_origins.shard = documents.shard AND shard_origins.origin_id = documents.origin_id
 LEFT JOIN texts ON texts.shard = documents.shard AND texts.content_id = documents.content_id
 LEFT JOIN annotations ON annotations.document_id = documents.document_id
-LEFT JOIN licences ON licences.document_id = documents.document_id"""
+LEFT JOIN licences ON licences.document_id = documents.document_id""",
+    schema=FACTS,
+    key=["document_id"],
+    partition_by="shard",
+    per_shard=True,
+)
 
 ALIVE = "SELECT facts.* FROM facts ANTI JOIN dropped ON facts.document_id = dropped.document_id"
 """The documents that no stage has dropped yet."""
@@ -95,21 +102,30 @@ class Stage:
     name: str
     query: Callable[[Recipe], str]
     needs: tuple[str, ...] = ()
+    per_shard: bool = False
 
     def compiled(self, recipe: Recipe) -> Query:
-        return Query(name=f"drops_{self.name}", text=self.query(recipe), schema=DROPS, key=["document_id"])
+        return Query(
+            name=f"drops_{self.name}",
+            text=self.query(recipe),
+            schema=DROPS,
+            key=["shard", "document_id"],
+            partition_by="shard" if self.per_shard else None,
+            per_shard=self.per_shard,
+        )
 
 
 SQL_STAGES = {
     stage.name: stage
     for stage in (
-        Stage(name="errors", query=errors_query),
+        Stage(name="errors", query=errors_query, per_shard=True),
         Stage(name="repository", query=lambda recipe: exact_duplicates.repository_query(ALIVE), needs=("origins",)),
-        Stage(name="licence", query=licence_query),
+        Stage(name="licence", query=licence_query, per_shard=True),
         Stage(
             name="filters",
             query=lambda recipe: filters.filter_query(recipe.filters, ALIVE),
             needs=("excluded_pairs",),
+            per_shard=True,
         ),
         Stage(name="exact", query=lambda recipe: exact_duplicates.exact_query(ALIVE), needs=("conflicts",)),
     )

@@ -11,10 +11,9 @@ from starsmith.builder import Builder
 from starsmith.curate import exact_duplicates
 from starsmith.curate.language_data import EXCLUDED_PAIRS
 from starsmith.engines import Query
-from starsmith.fingerprint import fingerprint
-from starsmith.job import Work
 from starsmith.ledger import COUNTS, COUNTS_QUERY, DROPS, LEDGER, LEDGER_QUERY, check_sums
 from starsmith.recipe import Recipe
+from starsmith.released import MARKS
 from starsmith.table import Table, union
 
 
@@ -22,7 +21,7 @@ def decide(builder: Builder, recipe: Recipe, detectors: scan.Detectors) -> None:
     """Give every document of a build one verdict; what would be kept is scanned with `detectors`."""
     builder.begin("licences")
     licences.resolve(builder, recipe)
-    facts = builder.query(Query(name="facts", text=stages.FACTS_QUERY, schema=stages.FACTS, key=["document_id"]))
+    facts = builder.query(stages.FACTS_QUERY)
     builder.query(
         Query(
             name="conflicts",
@@ -47,7 +46,7 @@ def _drops(builder: Builder, recipe: Recipe, stage: str, earlier: list[Table], d
         return _scan_drops(builder, recipe, earlier, detectors)
     dropped = _all(earlier)
     if stage == "near":
-        return _near_drops(builder, recipe, dropped)
+        return near.drops(builder, recipe.near_duplicates, dropped)
     compiled = stages.SQL_STAGES[stage]
     extra: dict[str, Table | pa.Table] = {"dropped": dropped, "facts": builder.tables["facts"]}
     for name in compiled.needs:
@@ -85,7 +84,7 @@ def _scan_drops(builder: Builder, recipe: Recipe, earlier: list[Table], detector
 
 def _provisionally_near(builder: Builder, recipe: Recipe, dropped: list[Table]) -> Table:
     builder.begin("near")
-    drops = _near_drops(builder, recipe, _all(dropped))
+    drops = near.drops(builder, recipe.near_duplicates, _all(dropped))
     builder.begin("scan")
     return drops
 
@@ -94,31 +93,6 @@ def _all(drops: list[Table]) -> Table:
     """Return all drops as one table; stages that dropped nothing leave no trace in what follows."""
     some = [table for table in drops if table.rows]
     return union("dropped", some) if some else Table(name="dropped", schema=DROPS, parts=())
-
-
-def _near_drops(builder: Builder, recipe: Recipe, dropped: Table) -> Table:
-    """Near-duplicates among the documents still alive."""
-    tables, settings = builder.tables, recipe.near_duplicates
-    members = builder.sql(near.members_query(settings, stages.ALIVE), facts=tables["facts"], dropped=dropped)
-    shared = builder.sql(near.SHARED_BANDS_QUERY, bands=tables["bands"])
-    buckets = builder.sql(near.BUCKETS_QUERY, near_members=members, shared_bands=shared)
-    key = fingerprint([near.VERSION, pa.__version__, members.digest, buckets.digest])
-    groups = builder.map(
-        "near groups",
-        [(key, near.GroupMembers(members=members, buckets=buckets))],
-        {"group_members": near.MEMBERS, "group_buckets": near.BUCKETS},
-        total=1,
-    )
-    shingles = tables["shingles"]
-    works: list[tuple[str, Work]] = [
-        (
-            fingerprint([near.VERSION, pa.__version__, own.digest, pairs.digest, shingles.digest, settings]),
-            near.DecideGroup(members=own, buckets=pairs, shingles=shingles, settings=settings),
-        )
-        for own, pairs in zip(groups["group_members"].parts, groups["group_buckets"].parts, strict=True)
-    ]
-    decided = builder.map("near duplicates", works, {"near": near.NEAR}, total=groups["group_members"].rows)
-    return builder.sql(near.drops_query(settings), near=decided["near"])
 
 
 def _reasons(builder: Builder, drops: Table) -> dict[str, int]:
@@ -132,7 +106,7 @@ def _ledger(builder: Builder, facts: Table, dropped: list[Table]) -> None:
     """Put all verdicts together and hold them against what was collected."""
     builder.begin("ledger")
     order = ["origin_id", "path", "document_id"]
-    query = Query(name="ledger", text=LEDGER_QUERY, schema=LEDGER, key=order, partition_by="shard")
+    query = Query(name="ledger", text=LEDGER_QUERY, schema=LEDGER, key=order, partition_by="shard", per_shard=True)
     ledger = builder.sql(query, facts=facts, dropped=_all(dropped))
     counts_query = Query(name="counts", text=COUNTS_QUERY, schema=COUNTS, key=["stage", "verdict"])
     counts = builder.sql(counts_query, ledger=ledger).read(builder.store)
@@ -143,7 +117,7 @@ def _ledger(builder: Builder, facts: Table, dropped: list[Table]) -> None:
         ledger=ledger.rows,
         kept=kept,
     )
-    for each in summary.ALL:
+    for each in (*summary.PER_SHARD, *summary.ALL, *MARKS):
         builder.query(each)
     builder.end(documents_in=ledger.rows)
 

@@ -17,6 +17,7 @@ import pyarrow as pa
 from starsmith.errors import StarsmithError
 
 ID_BYTES = 20
+BAND_BYTES = 4
 SHA256_BYTES = 32
 SWHID_KINDS = {"cnt": "content", "dir": "directory", "rev": "revision", "snp": "snapshot", "ori": "origin"}
 
@@ -298,14 +299,11 @@ ANNOTATIONS = pa.schema(
 """What depends on the name as well as the content."""
 
 BANDS = pa.schema(
-    [
-        pa.field("shard", pa.string(), nullable=False),
-        pa.field("content_id", _ID, nullable=False),
-        pa.field("band", pa.int32(), nullable=False),
-        pa.field("key", pa.int64(), nullable=False),
-    ]
+    [pa.field("band", pa.binary(BAND_BYTES), nullable=False), pa.field("entries", pa.large_binary(), nullable=False)]
 )
-"""MinHash bands: contents that share a (band, key) are near-duplicate candidates."""
+"""MinHash bands, one row per band of a shard: its 64-bit keys in ascending order, then for each of them the 32-bit
+number of the row of SHINGLES it belongs to, all little-endian. Contents that share a (band, key) are near-duplicate
+candidates."""
 
 SHINGLES = pa.schema(
     [pa.field("content_id", _ID, nullable=False), pa.field("shingles", pa.large_binary(), nullable=False)]

@@ -12,7 +12,7 @@ from starsmith.builder import Builder
 from starsmith.curate import licence_decision
 from starsmith.curate.licence_manifests import value_expression
 from starsmith.curate.licence_statements import rules_version
-from starsmith.document import LICENCE_STATEMENTS
+from starsmith.document import DOCUMENTS, LICENCE_STATEMENTS, ORIGINS
 from starsmith.engines import Query
 from starsmith.fingerprint import fingerprint
 from starsmith.job import Outcome, Progress, Work
@@ -23,6 +23,7 @@ from starsmith.table import Part, Table, write_part
 
 VERSION = 1
 
+_SHARD = DOCUMENTS.field("shard")
 _BUCKETED = LICENCE_STATEMENTS.append(pa.field("bucket", pa.string(), nullable=False))
 _STATEMENT_COLUMNS = ", ".join(LICENCE_STATEMENTS.names)
 
@@ -44,12 +45,36 @@ FROM (
 _STATED_QUERY = Query(
     name="stated_expressions",
     text="""
-SELECT licence AS expression FROM texts WHERE licence IS NOT NULL GROUP BY licence
+SELECT shard, licence AS expression FROM texts WHERE licence IS NOT NULL GROUP BY shard, licence
 UNION
-SELECT gha_license_id AS expression FROM origins WHERE gha_license_id IS NOT NULL GROUP BY gha_license_id""",
-    schema=pa.schema([pa.field("expression", pa.string(), nullable=False)]),
-    key=["expression"],
+SELECT shard, gha_license_id AS expression FROM shard_origins
+WHERE gha_license_id IS NOT NULL GROUP BY shard, gha_license_id""",
+    schema=pa.schema([_SHARD, pa.field("expression", pa.string(), nullable=False)]),
+    key=["shard", "expression"],
 )
+
+_SHARD_FOLDERS_QUERY = Query(
+    name="shard_folder_licences",
+    text=f"""
+SELECT shard_origins.shard, {", ".join("folder_licences." + name for name in licence_decision.FOLDER_LICENCES.names)}
+FROM folder_licences
+JOIN shard_origins ON shard_origins.origin_id = folder_licences.origin_id""",
+    schema=pa.schema([_SHARD, *licence_decision.FOLDER_LICENCES]),
+    key=["shard", "origin_id", "folder"],
+)
+"""What is stated for the folders of each shard's origins, so that a shard's licences follow from what is its own."""
+
+
+SHARD_ORIGINS_QUERY = Query(
+    name="shard_origins",
+    text=f"""
+SELECT pairs.shard, {", ".join("origins." + name for name in ORIGINS.names)}
+FROM (SELECT shard, origin_id FROM documents GROUP BY shard, origin_id) AS pairs
+JOIN origins ON origins.origin_id = pairs.origin_id""",
+    schema=pa.schema([_SHARD, *ORIGINS]),
+    key=["shard", "origin_id"],
+)
+"""The origins of each shard: what a query that runs per shard reads in place of all origins."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,21 +111,31 @@ def resolve(builder: Builder, recipe: Recipe) -> Table:
     ]
     schemas = {"folder_licences": licence_decision.FOLDER_LICENCES}
     folders = builder.map("folder licences", works, schemas, total=statements.rows)["folder_licences"]
-    stated = builder.sql(_STATED_QUERY, texts=tables["texts"], origins=tables["origins"]).read(builder.store)
-    types = licence_decision.expression_types(stated["expression"].to_pylist(), recipe.licence)
+    of_shards = builder.query(SHARD_ORIGINS_QUERY)
+    stated = builder.sql(_STATED_QUERY, texts=tables["texts"], shard_origins=of_shards).read(builder.store)
     return builder.sql(
         Query(
             name="licences",
             text=licence_decision.licences_query(recipe.licence),
             schema=licence_decision.LICENCES,
             key=["document_id"],
+            partition_by="shard",
+            per_shard=True,
         ),
         documents=tables["documents"],
         folders=tables["folders"],
-        folder_licences=folders,
+        folder_licences=builder.sql(_SHARD_FOLDERS_QUERY, folder_licences=folders, shard_origins=of_shards),
         texts=tables["texts"],
-        expression_types=types,
-        origins=tables["origins"],
+        expression_types=_types(stated, recipe.licence),
+        origins=of_shards,
+    )
+
+
+def _types(stated: pa.Table, settings: LicenceSettings) -> pa.Table:
+    """Return EXPRESSION_TYPES of the expressions that each shard states."""
+    types = licence_decision.expression_types(stated["expression"].unique().to_pylist(), settings)
+    return stated.join(types, "expression", join_type="inner").sort_by(
+        [("shard", "ascending"), ("expression", "ascending")]
     )
 
 

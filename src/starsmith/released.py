@@ -40,22 +40,51 @@ RELEASED = pa.schema(
 )
 """Everything a release row says but its content and what is computed from that."""
 
+_MARKED = pa.schema([DOCUMENTS.field("shard"), DOCUMENTS.field("document_id")])
+
+CONFLICT_MARKS = Query(
+    name="conflict_marks",
+    text="""
+SELECT ledger.shard, ledger.document_id
+FROM ledger
+JOIN conflicts ON conflicts.content_id = ledger.content_id
+WHERE ledger.verdict = 'keep'""",
+    schema=_MARKED,
+    key=["shard", "document_id"],
+)
+"""The kept documents whose content lies under licences of different kinds."""
+
+CLUSTER_MARKS = Query(
+    name="cluster_marks",
+    text="""
+SELECT near.shard, near.document_id
+FROM near
+JOIN (
+  SELECT cluster_id FROM near WHERE winner_id IS NOT NULL GROUP BY cluster_id
+) AS clusters ON clusters.cluster_id = near.document_id""",
+    schema=_MARKED,
+    key=["shard", "document_id"],
+)
+"""The documents that others were dropped for as near-duplicates."""
+
+MARKS = (CONFLICT_MARKS, CLUSTER_MARKS)
+"""What a shard's release says of other shards: with these, it follows from what is its own."""
+
 RELEASED_QUERY = Query(
     name="released",
     text=f"""
 SELECT {", ".join("facts." + name for name in _FROM_FACTS)},
-       {", ".join("origins." + name for name in _FROM_ORIGINS)},
-       conflicts.content_id IS NOT NULL AS license_conflict,
-       clusters.cluster_id
+       {", ".join("shard_origins." + name for name in _FROM_ORIGINS)},
+       conflict_marks.document_id IS NOT NULL AS license_conflict,
+       cluster_marks.document_id AS cluster_id
 FROM ledger
 JOIN facts ON facts.document_id = ledger.document_id
-JOIN origins ON origins.origin_id = facts.origin_id
-LEFT JOIN conflicts ON conflicts.content_id = facts.content_id
-LEFT JOIN (
-  SELECT cluster_id FROM near WHERE winner_id IS NOT NULL GROUP BY cluster_id
-) AS clusters ON clusters.cluster_id = facts.document_id
+JOIN shard_origins ON shard_origins.shard = facts.shard AND shard_origins.origin_id = facts.origin_id
+LEFT JOIN conflict_marks ON conflict_marks.document_id = facts.document_id
+LEFT JOIN cluster_marks ON cluster_marks.document_id = facts.document_id
 WHERE ledger.verdict = 'keep'""",
     schema=RELEASED,
     key=["owner", "name", "url", "path", "document_id"],
     partition_by="shard",
+    per_shard=True,
 )

@@ -480,8 +480,16 @@ SELECT candidates.shard, candidates.content_id
 FROM (
   {_CANDIDATES.format(alive=alive)}{_CLUSTERS if clusters else ""}
 ) AS candidates
-ANTI JOIN scans ON scans.content_id = candidates.content_id"""
-    return Query(name="scan_wanted", text=text, schema=WANTED, key=["shard", "content_id"], partition_by="shard")
+ANTI JOIN scans ON scans.shard = candidates.shard AND scans.content_id = candidates.content_id"""
+    return Query(
+        name="scan_wanted",
+        text=text,
+        schema=WANTED,
+        key=["shard", "content_id"],
+        partition_by="shard",
+        # The members of a cluster lie in many shards.
+        per_shard=not clusters,
+    )
 
 
 def drops_query(alive: str) -> Query:
@@ -490,6 +498,13 @@ def drops_query(alive: str) -> Query:
 SELECT alive.document_id, alive.shard, 'scan' AS stage, scans.reason, scans.value, scans.threshold,
        CAST(NULL AS BINARY) AS winner_id, CAST(NULL AS DOUBLE) AS similarity, scans.detail
 FROM ({alive}) AS alive
-JOIN scans ON scans.content_id = alive.content_id
+JOIN scans ON scans.shard = alive.shard AND scans.content_id = alive.content_id
 WHERE scans.reason IS NOT NULL"""
-    return Query(name="drops_scan", text=text, schema=DROPS, key=["document_id"])
+    return Query(
+        name="drops_scan",
+        text=text,
+        schema=DROPS,
+        key=["shard", "document_id"],
+        partition_by="shard",
+        per_shard=True,
+    )

@@ -1,11 +1,101 @@
-"""Summary: the numbers of a build that cards and reports show, as queries over the ledger and the facts."""
+"""Summary: the numbers of a build that cards and reports show, as queries over the ledger and the facts.
+
+What needs every document is counted per shard first; the rest of the queries read these few rows.
+"""
 
 import pyarrow as pa
 
+from starsmith.decide import FACTS
 from starsmith.document import ID_BYTES
 from starsmith.engines import Query
+from starsmith.ledger import LEDGER
 
 _ID = pa.binary(ID_BYTES)
+
+
+_COUNTED = [pa.field("documents", pa.int64(), nullable=False), pa.field("bytes", pa.int64(), nullable=False)]
+_GROUPS = (
+    "shard, stage, verdict, origin_id, language, license_type, license_expression, license_method, rule, threshold"
+)
+
+SUMS = Query(
+    name="sums",
+    text=f"""
+SELECT {_GROUPS}, count(*) AS documents, sum(length) AS bytes
+FROM (
+  SELECT ledger.shard, ledger.stage, ledger.verdict, ledger.origin_id, facts.language, facts.license_type,
+         facts.license_expression, facts.license_method, ledger.length,
+         CASE WHEN ledger.stage = 'filters' THEN ledger.detail END AS rule,
+         CASE WHEN ledger.stage = 'filters' THEN ledger.threshold END AS threshold
+  FROM ledger
+  JOIN facts ON facts.document_id = ledger.document_id
+) AS judged
+GROUP BY {_GROUPS}""",
+    schema=pa.schema(
+        [
+            *(LEDGER.field(name) for name in ("shard", "stage", "verdict", "origin_id")),
+            *(FACTS.field(name) for name in ("language", "license_type", "license_expression", "license_method")),
+            pa.field("rule", pa.string()),
+            LEDGER.field("threshold"),
+            *_COUNTED,
+        ]
+    ),
+    key=_GROUPS.split(", "),
+    partition_by="shard",
+    per_shard=True,
+)
+"""Documents and bytes of a shard by all that they are counted by; `rule` is the filter that dropped them."""
+
+TOTALS = Query(
+    name="totals",
+    text=f"""
+SELECT {_GROUPS.removeprefix("shard, ")}, sum(documents) AS documents, sum(bytes) AS bytes
+FROM sums
+GROUP BY {_GROUPS.removeprefix("shard, ")}""",
+    schema=pa.schema([field for field in SUMS.schema if field.name != "shard"]),
+    key=_GROUPS.removeprefix("shard, ").split(", "),
+)
+"""The sums of all shards in one place."""
+
+EXAMPLES_PER_VERDICT = 5
+
+_CANDIDATE_COLUMNS = "verdict, origin_id, path, length, value, threshold, similarity, detail, document_id, winner_id"
+
+CANDIDATES = Query(
+    name="example_candidates",
+    text=f"""
+SELECT shard, {_CANDIDATE_COLUMNS}, language, license_expression
+FROM (
+  SELECT by_origin.shard, {_CANDIDATE_COLUMNS}, language, license_expression,
+         row_number() OVER (
+           PARTITION BY shard, verdict ORDER BY nth ASC NULLS LAST, document_id ASC NULLS LAST
+         ) AS place
+  FROM (
+    SELECT ledger.*, facts.language, facts.license_expression,
+           row_number() OVER (
+             PARTITION BY ledger.shard, ledger.verdict, ledger.origin_id ORDER BY ledger.document_id ASC NULLS LAST
+           ) AS nth
+    FROM ledger
+    JOIN facts ON facts.document_id = ledger.document_id
+    WHERE ledger.verdict NOT LIKE 'optout.%'
+  ) AS by_origin
+) AS placed
+WHERE place <= {EXAMPLES_PER_VERDICT}""",
+    schema=pa.schema(
+        [
+            LEDGER.field("shard"),
+            *(LEDGER.field(name) for name in _CANDIDATE_COLUMNS.split(", ")),
+            *(FACTS.field(name) for name in ("language", "license_expression")),
+        ]
+    ),
+    key=["verdict", "document_id"],
+    partition_by="shard",
+    per_shard=True,
+)
+"""What each shard has to offer to EXAMPLES, whose rule within a shard leaves out nothing that it would choose of all:
+every example that comes before one within a shard has one that comes before it in the whole."""
+
+PER_SHARD = (SUMS, CANDIDATES)
 
 
 def _by(name: str, column: str, kind: pa.DataType) -> Query:
@@ -13,23 +103,22 @@ def _by(name: str, column: str, kind: pa.DataType) -> Query:
     return Query(
         name=name,
         text=f"""
-SELECT facts.{column}, count(*) AS documents, sum(facts.length) AS bytes,
-       count(CASE WHEN ledger.verdict = 'keep' THEN 1 END) AS kept_documents,
-       coalesce(sum(CASE WHEN ledger.verdict = 'keep' THEN facts.length END), 0) AS kept_bytes
-FROM facts
-JOIN ledger ON ledger.document_id = facts.document_id
-GROUP BY facts.{column}""",
-        schema=pa.schema(
-            [
-                pa.field(column, kind),
-                pa.field("documents", pa.int64(), nullable=False),
-                pa.field("bytes", pa.int64(), nullable=False),
-                pa.field("kept_documents", pa.int64(), nullable=False),
-                pa.field("kept_bytes", pa.int64(), nullable=False),
-            ]
-        ),
+SELECT {column}, sum(documents) AS documents, sum(bytes) AS bytes, {_KEPT}
+FROM totals
+GROUP BY {column}""",
+        schema=pa.schema([pa.field(column, kind), *_COUNTED, *_KEPT_COUNTED]),
         key=[column],
     )
+
+
+_KEPT = (
+    "coalesce(sum(CASE WHEN verdict = 'keep' THEN documents END), 0) AS kept_documents, "
+    "coalesce(sum(CASE WHEN verdict = 'keep' THEN bytes END), 0) AS kept_bytes"
+)
+_KEPT_COUNTED = [
+    pa.field("kept_documents", pa.int64(), nullable=False),
+    pa.field("kept_bytes", pa.int64(), nullable=False),
+]
 
 
 BY_LANGUAGE = _by("by_language", "language", pa.string())
@@ -39,49 +128,46 @@ BY_METHOD = _by("by_licence_method", "license_method", pa.string())
 
 BY_ORIGIN = Query(
     name="by_origin",
-    text="""
-SELECT origins.repo_name, origins.url, origins.source, count(*) AS documents, sum(ledger.length) AS bytes,
-       count(CASE WHEN ledger.verdict = 'keep' THEN 1 END) AS kept_documents,
-       coalesce(sum(CASE WHEN ledger.verdict = 'keep' THEN ledger.length END), 0) AS kept_bytes
-FROM ledger
-JOIN origins ON origins.origin_id = ledger.origin_id
+    text=f"""
+SELECT origins.repo_name, origins.url, origins.source, sum(documents_of.documents) AS documents,
+       sum(documents_of.bytes) AS bytes, sum(documents_of.kept_documents) AS kept_documents,
+       sum(documents_of.kept_bytes) AS kept_bytes
+FROM (
+  SELECT origin_id, sum(documents) AS documents, sum(bytes) AS bytes, {_KEPT}
+  FROM totals
+  GROUP BY origin_id
+) AS documents_of
+JOIN origins ON origins.origin_id = documents_of.origin_id
 GROUP BY origins.repo_name, origins.url, origins.source""",
     schema=pa.schema(
         [
             pa.field("repo_name", pa.string(), nullable=False),
             pa.field("url", pa.string(), nullable=False),
             pa.field("source", pa.string(), nullable=False),
-            pa.field("documents", pa.int64(), nullable=False),
-            pa.field("bytes", pa.int64(), nullable=False),
-            pa.field("kept_documents", pa.int64(), nullable=False),
-            pa.field("kept_bytes", pa.int64(), nullable=False),
+            *_COUNTED,
+            *_KEPT_COUNTED,
         ]
     ),
     key=["repo_name", "url"],
 )
 
-EXAMPLES_PER_VERDICT = 5
-
 EXAMPLES = Query(
     name="examples",
     text=f"""
-SELECT chosen.verdict, chosen.nth, origins.repo_name, chosen.path, chosen.length, facts.language,
-       facts.license_expression,
+SELECT chosen.verdict, chosen.nth, origins.repo_name, chosen.path, chosen.length, chosen.language,
+       chosen.license_expression,
        chosen.value, chosen.threshold, chosen.similarity, chosen.detail, chosen.document_id,
        winner_origins.repo_name AS winner_repo_name, winners.path AS winner_path
 FROM (
-  SELECT verdict, origin_id, path, length, value, threshold, similarity, detail, document_id, winner_id,
-         row_number() OVER (PARTITION BY verdict ORDER BY nth ASC NULLS LAST, document_id ASC NULLS LAST) AS nth
+  SELECT by_origin.*,
+         row_number() OVER (PARTITION BY verdict ORDER BY place ASC NULLS LAST, document_id ASC NULLS LAST) AS nth
   FROM (
-    SELECT ledger.*,
-           row_number() OVER (PARTITION BY verdict, origin_id ORDER BY document_id ASC NULLS LAST) AS nth
-    FROM ledger
-    WHERE verdict NOT LIKE 'optout.%'
+    SELECT example_candidates.*,
+           row_number() OVER (PARTITION BY verdict, origin_id ORDER BY document_id ASC NULLS LAST) AS place
+    FROM example_candidates
   ) AS by_origin
-  WHERE nth <= {EXAMPLES_PER_VERDICT}
 ) AS chosen
 JOIN origins ON origins.origin_id = chosen.origin_id
-JOIN facts ON facts.document_id = chosen.document_id
 LEFT JOIN ledger AS winners ON winners.document_id = chosen.winner_id
 LEFT JOIN origins AS winner_origins ON winner_origins.origin_id = winners.origin_id
 WHERE chosen.nth <= {EXAMPLES_PER_VERDICT}""",
@@ -111,17 +197,16 @@ None of what was asked to be left out: an example would tell who asked."""
 BY_FILTER = Query(
     name="by_filter",
     text="""
-SELECT verdict, detail, threshold, count(*) AS documents, sum(length) AS bytes
-FROM ledger
+SELECT verdict, rule AS detail, threshold, sum(documents) AS documents, sum(bytes) AS bytes
+FROM totals
 WHERE stage = 'filters'
-GROUP BY verdict, detail, threshold""",
+GROUP BY verdict, rule, threshold""",
     schema=pa.schema(
         [
             pa.field("verdict", pa.string(), nullable=False),
             pa.field("detail", pa.string()),
             pa.field("threshold", pa.float64()),
-            pa.field("documents", pa.int64(), nullable=False),
-            pa.field("bytes", pa.int64(), nullable=False),
+            *_COUNTED,
         ]
     ),
     key=["verdict", "detail", "threshold"],
@@ -133,27 +218,28 @@ CONFLICT_EXAMPLES_SHOWN = 20
 CONFLICT_EXAMPLES = Query(
     name="conflict_examples",
     text=f"""
-SELECT content_id, permissive, non_permissive, blocked, permissive_repo_name, permissive_path, permissive_licence,
-       strict_repo_name, strict_path, strict_licence
-FROM (
-  SELECT pairs.*,
-         row_number() OVER (ORDER BY permissive + non_permissive DESC NULLS LAST, content_id ASC NULLS LAST) AS nth
+WITH copies AS (
+  SELECT shown.*, facts.document_id, facts.origin_id, facts.path, facts.license_type, facts.license_method,
+         facts.license_expression
   FROM (
-    SELECT conflicts.content_id, conflicts.permissive, conflicts.non_permissive, conflicts.blocked,
-           permissive_origins.repo_name AS permissive_repo_name, allowing.path AS permissive_path,
-           allowing.license_expression AS permissive_licence,
-           strict_origins.repo_name AS strict_repo_name, strict.path AS strict_path,
-           strict.license_expression AS strict_licence
+    SELECT conflicts.*,
+           row_number() OVER (ORDER BY permissive + non_permissive DESC NULLS LAST, content_id ASC NULLS LAST) AS nth
     FROM conflicts
-    JOIN facts AS strict ON strict.document_id = conflicts.witness_id
-    JOIN facts AS allowing ON allowing.content_id = conflicts.content_id
-    JOIN origins AS strict_origins ON strict_origins.origin_id = strict.origin_id
-    JOIN origins AS permissive_origins ON permissive_origins.origin_id = allowing.origin_id
-    WHERE strict.length > 0 AND allowing.license_type = 'permissive' AND allowing.license_method <> 'header'
-    QUALIFY row_number() OVER (PARTITION BY conflicts.content_id ORDER BY allowing.document_id ASC NULLS LAST) = 1
-  ) AS pairs
-) AS numbered
-WHERE nth <= {CONFLICT_EXAMPLES_SHOWN}""",
+  ) AS shown
+  JOIN facts ON facts.content_id = shown.content_id
+  WHERE shown.nth <= {CONFLICT_EXAMPLES_SHOWN}
+)
+SELECT allowing.content_id, allowing.permissive, allowing.non_permissive, allowing.blocked,
+       permissive_origins.repo_name AS permissive_repo_name, allowing.path AS permissive_path,
+       allowing.license_expression AS permissive_licence,
+       strict_origins.repo_name AS strict_repo_name, strict.path AS strict_path,
+       strict.license_expression AS strict_licence
+FROM copies AS allowing
+JOIN copies AS strict ON strict.document_id = allowing.witness_id
+JOIN origins AS strict_origins ON strict_origins.origin_id = strict.origin_id
+JOIN origins AS permissive_origins ON permissive_origins.origin_id = allowing.origin_id
+WHERE allowing.license_type = 'permissive' AND allowing.license_method <> 'header'
+QUALIFY row_number() OVER (PARTITION BY allowing.content_id ORDER BY allowing.document_id ASC NULLS LAST) = 1""",
     schema=pa.schema(
         [
             pa.field("content_id", _ID, nullable=False),
@@ -258,6 +344,7 @@ GROUP BY scans.signature""",
 """Documents left out by the name that a malware scanner has for them."""
 
 ALL = (
+    TOTALS,
     BY_LANGUAGE,
     BY_LICENCE,
     BY_LICENCE_TYPE,

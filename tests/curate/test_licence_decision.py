@@ -141,6 +141,7 @@ def decide(settings: LicenceSettings, *stated: tuple[str, str], gha: str | None 
     rows = [(ORIGIN, f, above, i) for f in folders for i, above in enumerate(ancestors(f))]
     documents = [
         {
+            "shard": "a",
             "document_id": document_id(ORIGIN, None, p.encode()),
             "origin_id": ORIGIN,
             "content_id": p.encode(),

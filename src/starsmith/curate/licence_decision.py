@@ -42,6 +42,7 @@ EXPRESSION_TYPES: Final = pa.schema(
 
 LICENCES: Final = pa.schema(
     [
+        pa.field("shard", pa.string(), nullable=False),
         pa.field("document_id", pa.binary(ID_BYTES), nullable=False),
         pa.field("license_type", pa.string(), nullable=False),
         pa.field("expression", pa.string()),
@@ -285,7 +286,7 @@ _HEADERS = """
 headers AS (
   SELECT DISTINCT t.content_id, t.licence AS expression, e.license_type
   FROM texts AS t
-  JOIN expression_types AS e ON e.expression = t.licence
+  JOIN types AS e ON e.expression = t.licence
   WHERE e.license_type <> 'no_license'
 )"""
 
@@ -296,18 +297,20 @@ headers AS (
 
 _GHA = """
 gha AS (
-  SELECT o.origin_id, o.gha_license_id AS expression,
+  SELECT DISTINCT o.origin_id, o.gha_license_id AS expression,
     CASE WHEN o.gha_license_id = 'NOASSERTION' THEN 'unrecognised'
          ELSE coalesce(e.license_type, 'non_permissive') END AS license_type
   FROM origins AS o
-  LEFT JOIN expression_types AS e ON e.expression = o.gha_license_id
+  LEFT JOIN types AS e ON e.expression = o.gha_license_id
   WHERE o.gha_license_id IS NOT NULL
 )"""
 
 _QUERY = """
-WITH{nearest},{headers},{gha},
+WITH types AS (
+  SELECT DISTINCT expression, license_type FROM expression_types
+),{nearest},{headers},{gha},
 decided AS (
-  SELECT d.document_id, d.path, d.folder,
+  SELECT d.shard, d.document_id, d.path, d.folder,
     {decider} AS decider,
     h.expression AS header_expression, h.license_type AS header_type,
     n.stated_folder, n.expression AS folder_expression, n.license_type AS folder_type, n.method AS folder_method,
@@ -318,7 +321,7 @@ decided AS (
   LEFT JOIN nearest AS n ON n.origin_id = d.origin_id AND n.folder = d.folder
   LEFT JOIN gha AS g ON g.origin_id = d.origin_id
 )
-SELECT document_id,
+SELECT shard, document_id,
   CASE decider WHEN 'header' THEN header_type WHEN 'folder' THEN folder_type
     WHEN 'gha' THEN CASE WHEN gha_type = 'permissive' THEN 'permissive' ELSE 'non_permissive' END
     ELSE 'no_license' END AS license_type,
@@ -341,10 +344,10 @@ _PAPER_DECIDER = """CASE WHEN h.expression IS NOT NULL THEN 'header' WHEN g.lice
 def licences_query(settings: LicenceSettings) -> str:
     """Return the query for LICENCES, one row per row of `documents`, in no particular order.
 
-    It reads documents(document_id, origin_id, content_id, path, folder), folders (document.FOLDERS), folder_licences
-    (FOLDER_LICENCES), texts(content_id, licence), expression_types (EXPRESSION_TYPES) and origins(origin_id,
-    gha_license_id). `folders` and `texts` may repeat rows; origins and document ids must be distinct. Under `nearest`
-    the order is header, folder, gha; under `union` it is the paper's: gha before the folders.
+    It reads documents(shard, document_id, origin_id, content_id, path, folder), folders (document.FOLDERS),
+    folder_licences (FOLDER_LICENCES), texts(content_id, licence), expression_types (EXPRESSION_TYPES) and
+    origins(origin_id, gha_license_id). All but `documents` may repeat rows; of an origin they must say the same.
+    Under `nearest` the order is header, folder, gha; under `union` it is the paper's: gha before the folders.
     """
     return _QUERY.format(
         nearest=_NEAREST,
