@@ -481,15 +481,9 @@ FROM (
   {_CANDIDATES.format(alive=alive)}{_CLUSTERS if clusters else ""}
 ) AS candidates
 ANTI JOIN scans ON scans.shard = candidates.shard AND scans.content_id = candidates.content_id"""
-    return Query(
-        name="scan_wanted",
-        text=text,
-        schema=WANTED,
-        key=["shard", "content_id"],
-        partition_by="shard",
-        # The members of a cluster lie in many shards.
-        per_shard=not clusters,
-    )
+    # The members of a cluster lie in many shards.
+    alone, key = not clusters, ["shard", "content_id"]
+    return Query(name="scan_wanted", text=text, schema=WANTED, key=key, partition_by="shard", per_shard=alone)
 
 
 def drops_query(alive: str) -> Query:
@@ -500,11 +494,5 @@ SELECT alive.document_id, alive.shard, 'scan' AS stage, scans.reason, scans.valu
 FROM ({alive}) AS alive
 JOIN scans ON scans.shard = alive.shard AND scans.content_id = alive.content_id
 WHERE scans.reason IS NOT NULL"""
-    return Query(
-        name="drops_scan",
-        text=text,
-        schema=DROPS,
-        key=["shard", "document_id"],
-        partition_by="shard",
-        per_shard=True,
-    )
+    key = ["shard", "document_id"]
+    return Query(name="drops_scan", text=text, schema=DROPS, key=key, partition_by="shard", per_shard=True)
