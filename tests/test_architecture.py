@@ -22,7 +22,7 @@ LAYERS: list[set[str]] = [
     {"recipe", "settings_reader", "engines", "job", "workspace"},
     {"sources", "curate"},
     {"shard", "origins", "licences", "benchmarks", "collect", "annotate", "decide", "near", "release", "summary"}
-    | {"builder", "decisions", "increment", "released", "scan"},
+    | {"builder", "decisions", "increment", "released", "detectors", "scan"},
     {"govern"},
     {"pipeline", "collect_plan", "recollect"},
     {"departure", "removal", "purge", "build", "integrity"},

@@ -11,6 +11,7 @@ import pyarrow.dataset as ds
 import pytest
 
 from starsmith import scan
+from starsmith.detectors import Detectors
 from starsmith.document import BENCHMARK_MATCHES, FINDINGS, SCANS
 from starsmith.errors import StarsmithError
 from starsmith.ledger import LEDGER
@@ -256,7 +257,7 @@ def test_a_content_on_which_a_scan_crashes_is_a_row_of_the_ledger(
 
 def test_what_stalled_is_not_taken_over(tmp_path):
     store = Store(str(tmp_path))
-    detectors = scan.Detectors(redaction=RedactionSettings(), decontamination=DecontaminationSettings())
+    detectors = Detectors(redaction=RedactionSettings(), decontamination=DecontaminationSettings())
     batch = pa.RecordBatch.from_arrays([pa.array([bytes(20)], pa.binary(20))], names=["content_id"])
     stalled = scan.poisoned(batch, "stalled", "", shard="s", detectors=detectors)
     assert stalled.stalled == 1
@@ -274,7 +275,7 @@ def test_the_order_of_batches_and_what_was_known_leave_no_trace(own_corpus, sour
     (scans,) = record.tables["scans"]
     wanted = record.table("scans", SCANS).read(store).select(["shard", "content_id"])
     part = scan.write_part(store, "wanted", scan.WANTED, [wanted], shard=scans.shard)
-    detectors = scan.Detectors(
+    detectors = Detectors(
         redaction=RedactionSettings(),
         decontamination=DecontaminationSettings(),
         index=record.tables["benchmark_index"][0],

@@ -10,6 +10,7 @@ from starsmith import licences, near, scan, summary
 from starsmith.builder import Builder
 from starsmith.curate import exact_duplicates
 from starsmith.curate.language_data import EXCLUDED_PAIRS
+from starsmith.detectors import Detectors
 from starsmith.engines import Query
 from starsmith.ledger import COUNTS, COUNTS_QUERY, DROPS, LEDGER, LEDGER_QUERY, check_sums
 from starsmith.recipe import Recipe
@@ -17,7 +18,7 @@ from starsmith.released import MARKS
 from starsmith.table import Table, union
 
 
-def decide(builder: Builder, recipe: Recipe, detectors: scan.Detectors) -> None:
+def decide(builder: Builder, recipe: Recipe, detectors: Detectors) -> None:
     """Give every document of a build one verdict; what would be kept is scanned with `detectors`."""
     builder.begin("licences")
     licences.resolve(builder, recipe)
@@ -41,7 +42,7 @@ def decide(builder: Builder, recipe: Recipe, detectors: scan.Detectors) -> None:
     _ledger(builder, facts, dropped)
 
 
-def _drops(builder: Builder, recipe: Recipe, stage: str, earlier: list[Table], detectors: scan.Detectors) -> Table:
+def _drops(builder: Builder, recipe: Recipe, stage: str, earlier: list[Table], detectors: Detectors) -> Table:
     if stage == "scan":
         return _scan_drops(builder, recipe, earlier, detectors)
     dropped = _all(earlier)
@@ -54,7 +55,7 @@ def _drops(builder: Builder, recipe: Recipe, stage: str, earlier: list[Table], d
     return builder.sql(compiled.compiled(recipe), **extra)
 
 
-def _scan_drops(builder: Builder, recipe: Recipe, earlier: list[Table], detectors: scan.Detectors) -> Table:
+def _scan_drops(builder: Builder, recipe: Recipe, earlier: list[Table], detectors: Detectors) -> Table:
     """Scan what would be kept, and again what would be kept in the place of what was found bad.
 
     Where near-duplicates are decided later they are decided here too, as they would be by now: only their winners are

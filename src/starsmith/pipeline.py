@@ -7,11 +7,12 @@ step does stands in its own module.
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from starsmith import __version__, annotate, collect, decisions, release, scan
+from starsmith import __version__, annotate, collect, decisions, detectors, release
 from starsmith.annotate import AnnotateSettings, AnnotateShard
 from starsmith.builder import Builder
 from starsmith.collect_plan import CollectPlan, FromSources, Left, Supply
 from starsmith.curate import redact
+from starsmith.detectors import Detectors
 from starsmith.document import (
     ANNOTATIONS,
     BANDS,
@@ -26,7 +27,6 @@ from starsmith.recipe import Recipe, dumps
 from starsmith.recollect import FromTables
 from starsmith.release import DATA, IDS, ReleaseShard
 from starsmith.released import RELEASED_QUERY
-from starsmith.scan import Detectors
 from starsmith.table import Part
 from starsmith.workspace import BuildRecord
 
@@ -69,8 +69,8 @@ class Pipeline:
 
     def _detectors(self) -> Detectors:
         if self.stored is None:
-            return scan.detectors_of(self.builder, self.recipe)
-        return scan.detectors_of_build(self.builder, self.recipe, self.stored)
+            return detectors.detectors_of(self.builder, self.recipe)
+        return detectors.detectors_of_build(self.builder, self.recipe, self.stored)
 
     def collect(self) -> None:
         """Read every origin; write its contents once per shard and a row per occurrence."""

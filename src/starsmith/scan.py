@@ -9,20 +9,19 @@ is replaced by `release`.
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache, partial
-from pathlib import Path
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from starsmith import benchmarks
 from starsmith.builder import Builder
 from starsmith.curate import decontaminate, encoding, redact
 from starsmith.curate.decontaminate import Index
 from starsmith.curate.findings import GROUPS, Findings, group_of
-from starsmith.curate.malware import EICAR, Scanner
+from starsmith.curate.malware import Scanner
+from starsmith.detectors import Detectors, database_of
 from starsmith.document import BENCHMARK_MATCHES, FINDINGS, ID_BYTES, SCANS
 from starsmith.engines import Query
 from starsmith.errors import StarsmithError
@@ -31,13 +30,11 @@ from starsmith.isolation import Isolated
 from starsmith.job import Outcome, Progress, Work
 from starsmith.ledger import DROPS
 from starsmith.part_file import PartFile, reading
-from starsmith.recipe import Recipe
-from starsmith.settings import DecontaminationSettings, MalwareSettings, RedactionSettings
+from starsmith.settings import DecontaminationSettings
 from starsmith.storage import Store
 from starsmith.table import Part, Table, union, write_part
-from starsmith.workspace import BuildRecord, read_build
+from starsmith.workspace import read_build
 
-VERSION = 1
 WANTED = pa.schema([SCANS.field("shard"), SCANS.field("content_id")])
 """What is to be scanned."""
 TABLES = {"scans": SCANS, "findings": FINDINGS, "benchmark_matches": BENCHMARK_MATCHES}
@@ -49,38 +46,6 @@ _ORDERS = {
     "findings": ("content_id", "start", "end", "kind"),
     "benchmark_matches": ("content_id", "position", "kind", "benchmark", "problem", "field"),
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class Detectors:
-    """What contents are scanned with. `index` is the part that holds the benchmarks' texts, `database` the malware
-    signatures in words; each is None where it is not looked for. `newer` lets signatures that are not those of
-    `database` scan what is left to scan: no removal waits for the whole corpus to be scanned again.
-    """
-
-    redaction: RedactionSettings
-    decontamination: DecontaminationSettings
-    index: Part | None = None
-    malware: MalwareSettings | None = None
-    probe: bytes = b""
-    database: str | None = None
-    newer: bool = False
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """Of everything that a row of SCANS depends on beside the content."""
-        index = None if self.index is None else self.index.digest
-        most = None if self.malware is None else self.malware.max_bytes
-        return fingerprint([self.versions(), self.redaction, index, self.decontamination, most])
-
-    def versions(self) -> dict[str, str]:
-        """Return the versions of what scans, for the manifest; the index is known by its digest."""
-        versions = {"scan": str(VERSION), "redaction": redact.DETECTOR_VERSION}
-        if self.index is not None:
-            versions["decontamination"] = str(decontaminate.VERSION)
-        if self.database is not None:
-            versions["malware"] = self.database
-        return versions
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -303,7 +268,7 @@ def _malware_scanner(detectors: Detectors) -> Iterator[Callable[[pa.RecordBatch]
 
         def signatures_of(batch: pa.RecordBatch) -> dict[bytes, str]:
             found = scanner.scan(batch["content"].to_pylist())
-            if _database(scanner, settings) != detectors.database and not detectors.newer:
+            if database_of(scanner, settings) != detectors.database and not detectors.newer:
                 raise StarsmithError(
                     f"clamd has loaded other signatures during the build ({scanner.database} in place of "
                     f"{detectors.database}). Run the same command again."
@@ -323,100 +288,6 @@ def _with_signatures(scanned: Scanned, signatures: dict[bytes, str], detectors: 
         if row["signature"] and row["reason"] is None:
             row |= {"reason": "malware.signature", "detail": f"{row['signature']} ({detectors.database})"}
     return replace(scanned, scans=pa.Table.from_pylist(rows, schema=SCANS))
-
-
-def detectors_of(builder: Builder, recipe: Recipe) -> Detectors:
-    """Return what a recipe has contents scanned with; asks clamd which signatures it has.
-
-    Raises StarsmithError for a benchmark that cannot be read and a clamd that cannot be relied on.
-    """
-    malware = recipe.malware if recipe.malware.clamd else None
-    probe = _probe(recipe) if malware is not None else b""
-    database = None
-    if malware is not None:
-        with Scanner(malware, probe=probe) as scanner:
-            database = _database(scanner, malware)
-    return Detectors(
-        redaction=recipe.redaction,
-        decontamination=recipe.decontamination,
-        index=_benchmark_index(builder, recipe) if recipe.benchmarks else None,
-        malware=malware,
-        probe=probe,
-        database=database,
-    )
-
-
-def detectors_of_build(builder: Builder, recipe: Recipe, record: BuildRecord) -> Detectors:
-    """Return what the last build scanned with. Neither the benchmarks' files nor, until something is left to scan,
-    clamd are needed."""
-    index = record.tables.get("benchmark_index", ())
-    if index:
-        builder.tables["benchmark_index"] = Table(name="benchmark_index", schema=index_schema(), parts=index)
-        builder.records += [name for name in record.records if name.startswith("records/benchmark_index/")]
-    malware = recipe.malware if recipe.malware.clamd else None
-    probe = recipe.malware.probe
-    return Detectors(
-        redaction=recipe.redaction,
-        decontamination=recipe.decontamination,
-        index=index[0] if index else None,
-        malware=malware,
-        # A probe that is gone is an error only where something is scanned: clamd would call an empty one clean.
-        probe=_probe(recipe) if not probe or (recipe.base / Path(probe).expanduser()).is_file() else b"",
-        database=record.versions.get("malware"),
-        newer=True,
-    )
-
-
-def _database(scanner: Scanner, settings: MalwareSettings) -> str:
-    """Return the signature database in words that change whenever it does.
-
-    Raises StarsmithError where nobody would notice: rows of older signatures would then pass for today's.
-    """
-    if scanner.database.built is not None:
-        return str(scanner.database)
-    if not settings.signatures:
-        raise StarsmithError(
-            f"clamd at {settings.clamd} has signatures without a date, so a change of them cannot be noticed. Give "
-            "their state a name, as `signatures` in [malware], and another one when they change."
-        )
-    return f"{scanner.database} {settings.signatures}"
-
-
-def _probe(recipe: Recipe) -> bytes:
-    if not recipe.malware.probe:
-        return EICAR
-    path = recipe.base / Path(recipe.malware.probe).expanduser()
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise StarsmithError(f"The `probe` of [malware], {path}, cannot be read: {error.strerror}.") from None
-
-
-def _benchmark_index(builder: Builder, recipe: Recipe) -> Part:
-    """Return the part that holds the index of the recipe's benchmarks, built once for equal files."""
-    paths = {each.name: recipe.base / Path(each.path).expanduser() for each in recipe.benchmarks}
-    # Where the files lie changes nothing.
-    given = [[replace(each, path=""), benchmarks.digest(paths[each.name])] for each in recipe.benchmarks]
-    key = fingerprint([VERSION, decontaminate.VERSION, pa.__version__, recipe.decontamination, given])
-
-    def write(store: Store) -> Part:
-        texts = [
-            text
-            for each in recipe.benchmarks
-            for text in benchmarks.load(each.name, paths[each.name], layout=benchmarks.layout_of(each))
-        ]
-        index = Index.build(texts, recipe.decontamination)
-        with store.spool() as file:
-            file.write(index.to_bytes())
-            name, digest, size = store.publish_digested(file, "tables/benchmark_index/{digest}.arrow")
-        return Part(shard="", name=name, rows=index.problems.num_rows, bytes=size, digest=digest)
-
-    return builder.make("benchmark_index", key, index_schema(), write).parts[0]
-
-
-def index_schema() -> pa.Schema:
-    """Return the schema of the rows that an index's part counts: one per text of a problem."""
-    return pa.schema([BENCHMARK_MATCHES.field(name) for name in ("benchmark", "problem", "field")])
 
 
 def run(builder: Builder, detectors: Detectors, wanted: Table, *, known: dict[str, tuple[Part, ...]]) -> None:
