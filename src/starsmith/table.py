@@ -94,8 +94,14 @@ class Table:
         if len(self.parts) > _FEW_PARTS:
             with reading(store, self.parts):
                 return self.dataset(store).to_table(wanted.names).cast(wanted)
-        tables = [PartFile(store, part).read(wanted.names).cast(wanted) for part in self.parts]
+        tables = [_rows(store, part, wanted) for part in self.parts]
         return pa.concat_tables(tables) if tables else wanted.empty_table()
+
+
+def _rows(store: Store, part: Part, wanted: pa.Schema) -> pa.Table:
+    # Damage may leave a file that can be read and has other columns.
+    with reading(store, [part]):
+        return PartFile(store, part).read(wanted.names).cast(wanted)
 
 
 def union(name: str, tables: Sequence[Table]) -> Table:
