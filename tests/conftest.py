@@ -195,6 +195,9 @@ def own_corpus(tmp_path: Path) -> Corpus:
 class InlineEngine(LocalEngine):
     """Runs tasks in this process, in an order of its own: no order may matter, and no process need be started."""
 
+    def prepare(self, *, workers: int, modules: Sequence[str]) -> None:
+        """Start nothing."""
+
     def map(self, function: Any, items: Sequence[Any], *, label: str, progress: Callable[[int], None]) -> Iterator[Any]:
         for item in random.Random(len(items)).sample(items, len(items)):
             yield function(item, attempt=0, progress=progress)

@@ -1,26 +1,31 @@
 """What a user asks for: build a recipe, remove what was asked to be left out, or say how a workspace stands."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from starsmith import purge as purging
-from starsmith import removal
 from starsmith.builder import Builder, WouldRun
 from starsmith.engines.local import LocalEngine
 from starsmith.errors import StarsmithError
 from starsmith.govern.foreign_text import counted
 from starsmith.govern.opt_out import read as read_opt_outs
 from starsmith.progress import Quiet, Reporter
-from starsmith.purge import Purged
 from starsmith.recipe import Recipe, loads
-from starsmith.removal import Proof
 from starsmith.settings import OptOutSettings
 from starsmith.storage import Store, disk_errors
 from starsmith.workspace import BUILD_FILE, BuildRecord, open_store, read_build, write_build, writing
 
+if TYPE_CHECKING:
+    # What works on texts takes half a second to load; a removal starts its workers first.
+    from starsmith.purge import Purged
+    from starsmith.removal import Proof
+
 _SPILL = "tmp/spill"
+DOCUMENTS_PER_WORKER = 250_000
+"""A removal from fewer documents is over before a second worker would have started: that takes 1 s."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,8 +67,8 @@ class Applied:
     workspace: str
     requests: int
     record: BuildRecord
-    proof: Proof
-    purged: Purged | None
+    proof: "Proof"
+    purged: "Purged | None"
     report: str | None
     seconds: float
 
@@ -152,10 +157,13 @@ def build(recipe: Recipe, *, workspace: Path, workers: int, until: str, reporter
 
     Requests on the opt-out list that take effect with it get their receipts.
     """
+    from starsmith import removal
+
     started = time.perf_counter()
     with writing(workspace) as store:
         draft, finished = removal.before(store, recipe.opt_out.copies)
-        record = _run(store, recipe, workers=workers, until=until, reporter=reporter)
+        with _engine(store, workers) as engine:
+            record = _run(store, engine, recipe, until=until, reporter=reporter)
         proof = removal.after(store, record, draft)
         report = _report(store) if record.release is not None else None
     if receipts := finished.receipts + proof.receipts:
@@ -176,11 +184,17 @@ def apply_opt_outs(workspace: Path, *, purge: bool, workers: int, reporter: Repo
     with writing(workspace) as store:
         record = _released(store)
         recipe = loads(record.recipe, base=Path(record.base), name="the recipe of the last build")
-        draft, proof = removal.before(store, recipe.opt_out.copies)
+        with _engine(store, workers) as engine:
+            if read_opt_outs(store).requests:
+                _prepare(engine, record)
+            from starsmith import removal
+
+            draft, proof = removal.before(store, recipe.opt_out.copies)
+            if draft is not None:
+                record = _run(store, engine, recipe, until=record.until, reporter=reporter, stored=record)
         if draft is not None:
-            record = _run(store, recipe, workers=workers, until=record.until, reporter=reporter, stored=record)
             proof = removal.after(store, record, draft).joined(proof)
-        purged = purging.purge(store, record) if purge else None
+        purged = _purge(store, record) if purge else None
         report = _report(store, anew=purge) if draft is not None or purge else None
         requests = len(read_opt_outs(store).requests)
     return Applied(
@@ -194,6 +208,12 @@ def apply_opt_outs(workspace: Path, *, purge: bool, workers: int, reporter: Repo
     )
 
 
+def _purge(store: Store, record: BuildRecord) -> "Purged":
+    from starsmith.purge import purge
+
+    return purge(store, record)
+
+
 def _released(store: Store) -> BuildRecord:
     record = read_build(store)
     if record.release is None:
@@ -204,18 +224,35 @@ def _released(store: Store) -> BuildRecord:
     return record
 
 
+@contextmanager
+def _engine(store: Store, workers: int) -> Iterator[LocalEngine]:
+    engine = LocalEngine(workers=workers, spill=store.path(_SPILL))
+    try:
+        yield engine
+    finally:
+        engine.close()
+
+
+def _prepare(engine: LocalEngine, record: BuildRecord) -> None:
+    """Start the workers of a removal, which looks at all documents and changes few."""
+    documents = sum(part.rows for part in record.tables.get("documents", ()))
+    engine.prepare(workers=1 + documents // DOCUMENTS_PER_WORKER, modules=["starsmith.pipeline"])
+
+
 def _run(
-    store: Store, recipe: Recipe, *, workers: int, until: str, reporter: Reporter, stored: BuildRecord | None = None
+    store: Store,
+    engine: LocalEngine,
+    recipe: Recipe,
+    *,
+    until: str,
+    reporter: Reporter,
+    stored: BuildRecord | None = None,
 ) -> BuildRecord:
     """Build from the sources or, with `stored`, from the tables of the last build; write the record of it."""
     from starsmith.pipeline import Pipeline
 
-    engine = LocalEngine(workers=workers, spill=store.path(_SPILL))
-    try:
-        builder = Builder(store=store, engine=engine, reporter=reporter)
-        record = Pipeline(recipe=recipe, builder=builder, workers=workers, until=until, stored=stored).run()
-    finally:
-        engine.close()
+    builder = Builder(store=store, engine=engine, reporter=reporter)
+    record = Pipeline(recipe=recipe, builder=builder, workers=engine.workers, until=until, stored=stored).run()
     write_build(store, record)
     return record
 
@@ -241,6 +278,8 @@ def status(workspace: Path) -> Status:
 
 
 def _opt_outs(store: Store, record: BuildRecord) -> OptOutCounts:
+    from starsmith import removal
+
     try:
         rule = loads(record.recipe, base=Path(record.base), name="the recipe of the last build").opt_out.copies
     except StarsmithError:

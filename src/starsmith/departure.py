@@ -39,6 +39,8 @@ from starsmith.workspace import BUILD_FILE, BuildRecord
 
 DRAFT_FILE: Final = "receipts/draft.json"
 _ID = pa.binary(ID_BYTES)
+_SHARD_ORIGINS: Final = pa.schema([DOCUMENTS.field("shard"), DOCUMENTS.field("origin_id")])
+_REMOVED: Final = ("document_id", "origin_id", "path", "content_id")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -149,11 +151,12 @@ class _Tables:
 
     def departures(self, known: Sequence[Departure], rule: str) -> tuple[Departure, ...]:
         matched = self._matched([each.request for each in known])
-        left = self._documents("origin_id", {origin.origin_id for found in matched for origin in found})
+        leaving = {origin.origin_id for found in matched for origin in found}
+        left = self._documents("origin_id", leaving, self._shards(leaving))
         own = [left.of("origin_id", {origin.origin_id for origin in origins}) for origins in matched]
         contents = [_everywhere(each, found, rule) for each, found in zip(known, own, strict=True)]
-        copies = self._documents("content_id", set().union(*contents))
-        urls, kept = self._urls(), self._kept({*left.ids, *copies.ids})
+        copies = self._documents("content_id", set().union(*contents), None)
+        urls, kept = self._urls(), self._kept(left, copies)
         done = []
         for each, origins, found, everywhere in zip(known, matched, own, contents, strict=True):
             documents = _removed([found, copies.of("content_id", everywhere)], urls, kept)
@@ -178,20 +181,34 @@ class _Tables:
         rows = self.record.table("origins", ORIGINS).read(self.store, ["origin_id", "url"])
         return dict(zip(rows["origin_id"].to_pylist(), rows["url"].to_pylist(), strict=True))
 
-    def _documents(self, column: str, values: Collection[bytes]) -> "_Found":
-        columns = ["document_id", "origin_id", "path", "content_id", "reason"]
-        rows = _where(self.store, self.record.table("documents", DOCUMENTS), column, values, columns)
+    def _shards(self, origins: Collection[bytes]) -> set[str] | None:
+        """Return the shards that some origins lie in; None where a build that stopped early has no table of them."""
+        if "shard_origins" not in self.record.tables:
+            return None
+        table = self.record.table("shard_origins", _SHARD_ORIGINS)
+        return set(_where(self.store, table, "origin_id", origins, ["shard"])["shard"].to_pylist())
+
+    def _documents(self, column: str, values: Collection[bytes], shards: Collection[str] | None) -> "_Found":
+        columns = ["document_id", "shard", "origin_id", "path", "content_id", "reason"]
+        table = self.record.table("documents", DOCUMENTS)
+        rows = _where(self.store, _within(table, shards), column, values, columns)
         # A content that has left stays in the tables as a row without it.
         there = pc.fill_null(pc.not_equal(rows["reason"], LEFT_REASON), True)
         return _Found(rows=rows.filter(there).drop_columns("reason"))
 
-    def _kept(self, documents: Collection[bytes]) -> set[bytes]:
+    def _kept(self, *found: "_Found") -> set[bytes]:
         """Return which documents are in the release of the build."""
         if self.record.release is None:
             return set()
-        ledger = self.record.table("ledger", LEDGER)
+        documents = {document for each in found for document in each.ids}
+        ledger = _within(self.record.table("ledger", LEDGER), set().union(*(each.shards() for each in found)))
         rows = _where(self.store, ledger, "document_id", documents, ["document_id", "verdict"])
         return set(rows.filter(pc.equal(rows["verdict"], KEEP))["document_id"].to_pylist())
+
+
+def _within(table: Table, shards: Collection[str] | None) -> Table:
+    """Return the table with the rows of some shards, or as it is."""
+    return table if shards is None else table.of_shards(frozenset(shards))
 
 
 def _where(store: Store, table: Table, column: str, values: Collection[bytes], columns: list[str]) -> pa.Table:
@@ -213,7 +230,7 @@ def _everywhere(known: Departure, own: "_Found", rule: str) -> set[bytes]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Found:
-    """Rows of DOCUMENTS that have not left: id, origin, path, content."""
+    """Rows of DOCUMENTS that have not left: id, shard, origin, path, content."""
 
     rows: pa.Table
     ids: list[bytes] = field(init=False)
@@ -223,6 +240,9 @@ class _Found:
 
     def of(self, column: str, values: Collection[bytes]) -> "_Found":
         return _Found(rows=self.rows.filter(pc.is_in(self.rows[column], value_set=pa.array(sorted(values), _ID))))
+
+    def shards(self) -> set[str]:
+        return set(self.rows["shard"].to_pylist())
 
     def contents(self) -> set[bytes]:
         """Return the contents that leave wherever they lie, under the rule that takes every copy."""
@@ -235,7 +255,7 @@ def _removed(
 ) -> tuple[RemovedDocument, ...]:
     documents: dict[bytes, RemovedDocument] = {}
     for each in found:
-        columns: list[list[Any]] = [each.rows[name].to_pylist() for name in each.rows.schema.names]
+        columns: list[list[Any]] = [each.rows[name].to_pylist() for name in _REMOVED]
         for document, origin, path, content in zip(*columns, strict=True):
             documents[document] = RemovedDocument(
                 origin_url=urls[origin],

@@ -15,19 +15,27 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from starsmith.departure import DRAFT_FILE, Departure, Draft, build_digest, find_departures, read_draft
+from starsmith.document import parse_swhid, swhid
 from starsmith.errors import StarsmithError
 from starsmith.govern.delta import Changes, write_delta
 from starsmith.govern.opt_out import Request, read
 from starsmith.govern.receipt import ChangedFile, NamedDelta, NamedRelease, Receipt, load, request_key
 from starsmith.govern.release_folder import MANIFEST, WITHDRAWN, Manifest, read_manifest, sha256_of
 from starsmith.govern.verification import FoundRows, find_rows
+from starsmith.part_file import reading
+from starsmith.released import RELEASED
 from starsmith.storage import Store, to_json
+from starsmith.table import Table
 from starsmith.workspace import BUILD_FILE, BuildRecord, read_build
 
 RECEIPTS: Final = "receipts"
 RECEIPT_NAME: Final = re.compile(rf"{RECEIPTS}/([0-9a-f]{{16}})-[0-9a-f]{{32}}\.json")
 _COUNTS: Final = ("origins", "documents", "released", "returned", "files")
+_WHOSE: Final = pa.schema([RELEASED.field("url"), RELEASED.field("content_id")])
 _NO_CHANGES: Final = Changes(copied=0, inserted=0, arrived=0, left=0)
 
 
@@ -172,9 +180,9 @@ def after(store: Store, record: BuildRecord, draft: Draft | None) -> Proof:
     if draft is None or record.release is None:
         return Proof()
     named, manifest = _named(store, record.release)
-    receipts = _receipts(store, draft, named, manifest)
+    receipts = _receipts(store, draft, record, named, manifest)
     delta, changes = _delta(store, draft, named)
-    _withdraw(store, draft, receipts, named)
+    _withdraw(store, draft, receipts, named, manifest)
     receipts = [replace(each, delta=delta, returned=changes.arrived) for each in receipts]
     names = tuple(write_receipt(store, receipt) for receipt in receipts)
     store.delete(DRAFT_FILE)
@@ -204,13 +212,15 @@ def write_receipt(store: Store, receipt: Receipt) -> str:
     return name
 
 
-def _receipts(store: Store, draft: Draft, named: NamedRelease, manifest: Manifest) -> list[Receipt]:
+def _receipts(
+    store: Store, draft: Draft, record: BuildRecord, named: NamedRelease, manifest: Manifest
+) -> list[Receipt]:
     """Look through the new release for what was to leave; return the receipts, which say what has copies in it.
 
     Raises StarsmithError if any of it is still there.
     """
     shards = _changed_files(draft, manifest)
-    found = _found(store, named, manifest, draft.departures)
+    found = _found(store, draft, record, named, manifest)
     receipts = [
         Receipt(
             request=each.request,
@@ -235,13 +245,36 @@ def _receipts(store: Store, draft: Draft, named: NamedRelease, manifest: Manifes
     return receipts
 
 
-def _found(store: Store, named: NamedRelease, manifest: Manifest, departures: Iterable[Departure]) -> FoundRows:
-    departures = list(departures)
-    origins = {origin.url for each in departures for origin in each.origins}
-    contents = {one.swhid for each in departures for one in each.documents if one.swhid is not None}
+def _found(store: Store, draft: Draft, record: BuildRecord, named: NamedRelease, manifest: Manifest) -> FoundRows:
+    """Look through the files that changed and, for all others, the table that they were made from.
+
+    `opt-out verify` looks through every file.
+    """
+    origins = {origin.url for each in draft.departures for origin in each.origins}
+    contents = {one.swhid for each in draft.departures for one in each.documents if one.swhid is not None}
+    found = FoundRows(origins={}, listed=set(), swhids=set())
     if not origins and not contents:
-        return FoundRows(origins={}, listed=set(), swhids=set())
-    return find_rows(Path(store.path(f"releases/{named.name}")), manifest, origins=origins, swhids=contents)
+        return found
+    same = {name for name, file in manifest.files.items() if draft.files.get(name) == file.sha256}
+    folder = Path(store.path(f"releases/{named.name}"))
+    found = find_rows(folder, manifest, origins=origins, swhids=contents, files=manifest.files.keys() - same)
+    if same:
+        _find_released(store, record.table("released", _WHOSE), origins, contents, found)
+    return found
+
+
+def _find_released(store: Store, table: Table, origins: set[str], contents: set[str], found: FoundRows) -> None:
+    """Look through the rows of a release in the tables, and add to what was found."""
+    urls = pa.array(sorted(origins), pa.string())
+    ids = pa.array(sorted(parse_swhid(each)[1] for each in contents), _WHOSE.field("content_id").type)
+    own, same = pc.field("url").isin(urls), pc.field("content_id").isin(ids)
+    with reading(store, table.parts):
+        rows = table.dataset(store).to_table(filter=own | same)
+    for url, content in zip(rows["url"].to_pylist(), rows["content_id"].to_pylist(), strict=True):
+        if url in origins:
+            found.origins[url] = found.origins.get(url, 0) + 1
+        else:
+            found.swhids.add(swhid("cnt", content))
 
 
 def _changed_files(draft: Draft, manifest: Manifest) -> tuple[ChangedFile, ...]:
@@ -270,7 +303,7 @@ def _delta(store: Store, draft: Draft, named: NamedRelease) -> tuple[NamedDelta 
     return NamedDelta(file=file_name, sha256=digest), changes
 
 
-def _withdraw(store: Store, draft: Draft, receipts: Iterable[Receipt], named: NamedRelease) -> None:
+def _withdraw(store: Store, draft: Draft, receipts: Iterable[Receipt], named: NamedRelease, manifest: Manifest) -> None:
     """Mark the old release, and every other that holds what left."""
     receipts = list(receipts)
     documents = [document for each in receipts for document in each.documents]
@@ -279,18 +312,22 @@ def _withdraw(store: Store, draft: Draft, receipts: Iterable[Receipt], named: Na
     mark = to_json({"replaced_by": named.name, "time": receipts[0].time})
     origins = {origin.url for each in receipts for origin in each.origins}
     contents = {document.swhid for document in documents if document.swhid is not None and not document.elsewhere}
+    clean = {file.sha256 for file in manifest.files.values()}
     for name in _releases(store):
         folder = f"releases/{name}"
         if name == named.name or store.exists(f"{folder}/{WITHDRAWN}"):
             continue
         is_old = draft.before is not None and name == draft.before.name
-        if is_old or _holds(Path(store.path(folder)), origins, contents):
+        if is_old or _holds(Path(store.path(folder)), origins, contents, clean):
             store.write(f"{folder}/{WITHDRAWN}", mark)
 
 
-def _holds(folder: Path, origins: set[str], contents: set[str]) -> bool:
+def _holds(folder: Path, origins: set[str], contents: set[str], clean: set[str]) -> bool:
+    """Whether a release holds what left; files with a digest in `clean` are known not to."""
     try:
-        found = find_rows(folder, read_manifest(folder), origins=origins, swhids=contents)
+        manifest = read_manifest(folder)
+        others = [name for name, file in manifest.files.items() if file.sha256 not in clean]
+        found = find_rows(folder, manifest, origins=origins, swhids=contents, files=others)
     except StarsmithError:
         # Nobody can say what a damaged release still holds, so nobody should use it.
         return True

@@ -6,6 +6,7 @@ When the driver dies, however it dies, its workers die with it.
 """
 
 import gc
+import importlib
 import multiprocessing
 import os
 import re
@@ -41,10 +42,16 @@ GARBAGE_THRESHOLD = 50_000
 with Python's 700 the search took 5 % of the processor time of annotate."""
 
 
-def _serve(pipe: Connection) -> None:
-    """Run items until told to stop: the body of a worker process."""
+FEW_ITEMS = 8
+"""In a short run, one that was prepared for, so few items are left to the workers that are there, and DuckDB stays."""
+
+
+def _serve(pipe: Connection, modules: tuple[str, ...]) -> None:
+    """Load modules, then run items until told to stop: the body of a worker process."""
     end_with_parent()
     gc.set_threshold(GARBAGE_THRESHOLD)
+    for name in modules:
+        importlib.import_module(name)
     while (message := _next(pipe)) is not None:
         function, item, attempt = message
         try:
@@ -56,6 +63,8 @@ def _serve(pipe: Connection) -> None:
             pipe.send(("failed", traceback.format_exc()))
         # A worker that waits stands beside DuckDB: what Arrow keeps for the next item is better given back.
         pa.default_memory_pool().release_unused()
+    # What is published is on the disk, and taking the libraries down would take longer than many a task.
+    os._exit(0)
 
 
 def _next(pipe: Connection) -> Any:
@@ -68,11 +77,11 @@ def _next(pipe: Connection) -> Any:
 class _Worker:
     """One worker process and the item it is busy with."""
 
-    def __init__(self) -> None:
+    def __init__(self, modules: tuple[str, ...] = ()) -> None:
         context = multiprocessing.get_context("spawn")
         self.pipe, far = context.Pipe()
         # Not a daemon: a worker may need children to isolate a bad document. It ends when its pipe closes.
-        self.process = context.Process(target=_serve, args=(far,))
+        self.process = context.Process(target=_serve, args=(far, modules))
         self.process.start()
         far.close()
         self.busy: tuple[Any, int] | None = None
@@ -97,9 +106,9 @@ class _Worker:
         return kind, value
 
     def dismiss(self) -> None:
-        """Have the worker end, at once if it is busy."""
+        """Have the worker end, at once if it is busy or, never asked for anything, may still be loading."""
         self.pipe.close()
-        if self.busy:
+        if self.busy or not self._heard:
             self.process.kill()
 
     def stop(self) -> None:
@@ -115,13 +124,23 @@ class LocalEngine:
         self.spill = spill
         self.stall_seconds = stall_seconds
         self._pool: list[_Worker] = []
+        self._is_short = False
         self._connection: duckdb.DuckDBPyConnection | None = None
+
+    def prepare(self, *, workers: int, modules: Sequence[str]) -> None:
+        """Start some workers before there are items for them, and have them load what they will need.
+
+        For a short run: what its workers take to start then passes beside what the driver has to do before.
+        """
+        self._is_short = True
+        self._pool += [_Worker(tuple(modules)) for _ in range(min(workers, self.workers) - len(self._pool))]
 
     def map(
         self, function: Task[Any, Any], items: Sequence[Any], *, label: str, progress: Callable[[int], None]
     ) -> Iterator[Any]:
         waiting = deque((item, 0) for item in items)
-        self._disconnect()
+        if not self._is_short or len(items) > FEW_ITEMS:
+            self._disconnect()
         try:
             while waiting or any(worker.busy for worker in self._pool):
                 self._fill(function, waiting)
@@ -131,7 +150,8 @@ class LocalEngine:
 
     def _fill(self, function: Task[Any, Any], waiting: deque[tuple[Any, int]]) -> None:
         """Give every idle worker an item. All are started with the first: the next stage needs them, ready by then."""
-        while waiting and len(self._pool) < self.workers:
+        enough = 1 if self._is_short and len(waiting) <= FEW_ITEMS else self.workers
+        while waiting and len(self._pool) < enough:
             self._pool.append(_Worker())
         for worker in self._pool:
             if worker.busy is None and waiting:

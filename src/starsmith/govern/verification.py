@@ -4,7 +4,7 @@ Both are foreign. Nothing in the receipt is followed; the release's own manifest
 every one of them is held against it. Of the rows only the columns are read that say whose they are.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -151,14 +151,21 @@ class FoundRows:
         return self.origins.keys() | self.listed
 
 
-def find_rows(folder: Path, manifest: Manifest, *, origins: Iterable[str], swhids: Iterable[str]) -> FoundRows:
+def find_rows(
+    folder: Path,
+    manifest: Manifest,
+    *,
+    origins: Iterable[str],
+    swhids: Iterable[str],
+    files: Collection[str] | None = None,
+) -> FoundRows:
     """Look through a release for the rows of some origins and, from any other origin, of some contents.
 
-    Raises StarsmithError for a file that is no table of a release.
+    With `files` no others are looked through. Raises StarsmithError for a file that is no table of a release.
     """
     urls, contents = pa.array(sorted(origins), pa.string()), pa.array(sorted(swhids), pa.string())
     found = FoundRows(origins={}, listed=set(), swhids=set())
-    for name in sorted(manifest.files):
+    for name in sorted(manifest.files if files is None else manifest.files.keys() & files):
         if name.endswith(".parquet") and (folder / name).is_file():
             try:
                 _search(folder / name, urls, contents, found)
