@@ -134,7 +134,7 @@ def scanned(
     corpus.add("acme/tools", {"LICENSE": mit, **files})
     corpus.add("acme/more", {"LICENSE": mit, "more.py": source_code("more")})
     settings = ('[malware]\nclamd = "/run/clamd"', '[decontamination]\nrule = "both"', '[release]\nname = "told"')
-    with mock.patch("starsmith.scan.Scanner", Clamd):
+    with mock.patch("starsmith.scan.Scanner", Clamd), mock.patch("starsmith.detectors.Scanner", Clamd):
         build_into(corpus.recipe(benchmark(folder), *settings), folder / "told.workspace", workers=0)
     return Scanned(workspace=folder / "told.workspace", values=VALUES, files=files)
 
