@@ -28,10 +28,11 @@ from text_statistics import pin_to_one_core
 from starsmith import recipe, release, scan
 from starsmith.curate import decontaminate, encoding, redact
 from starsmith.detectors import Detectors
+from starsmith.disk import _DIGESTS
 from starsmith.release import DATA, ReleaseShard
 from starsmith.released import RELEASED
 from starsmith.scan import WANTED, ScanShard
-from starsmith.storage import _DIGESTS, Store
+from starsmith.storage import Store
 from starsmith.table import Part, Table, write_part
 from starsmith.workspace import BuildRecord, open_store, read_build
 

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import textwrap
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from unittest import mock
 
 import hypothesis
 import pytest
+from object_server import BUCKET, ObjectServer
 
 from starsmith.build import BuildResult, build
 from starsmith.curate.malware import Scanner
@@ -436,3 +438,19 @@ def clamd_files() -> Path:
 def new_clamd(clamd_files: Path) -> type[Clamd]:
     """What starts a clamd in a folder; whoever starts one stops it."""
     return Clamd
+
+
+@pytest.fixture(scope="session")
+def object_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectServer]:
+    """A running S3 server. Whoever kills it starts it again."""
+    server = ObjectServer(tmp_path_factory.mktemp("objects"))
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def new_place(object_server: ObjectServer, monkeypatch: pytest.MonkeyPatch) -> Callable[[], str]:
+    """A function that returns the URI of an empty place on the server, and the environment in which it opens."""
+    for name, value in object_server.environment().items():
+        monkeypatch.setenv(name, value)
+    return lambda: f"s3://{BUCKET}/{uuid.uuid4().hex}"

@@ -17,7 +17,7 @@ SOURCE = REPOSITORY / "src"
 LAYERS: list[set[str]] = [
     {"errors"},
     {"settings", "fingerprint", "verdict", "document", "credentials", "toml_text", "isolation", "progress"},
-    {"storage"},
+    {"storage", "disk", "object_store", "object_folder", "claims"},
     {"part_file", "table", "ledger"},
     {"recipe", "settings_reader", "engines", "job", "workspace"},
     {"sources", "curate"},

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from starsmith.disk import disk_errors
 from starsmith.errors import StarsmithError
-from starsmith.storage import Store, disk_errors, to_json
+from starsmith.storage import Store, to_json
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from starsmith.govern.opt_out import read as read_opt_outs
 from starsmith.progress import Quiet, Reporter
 from starsmith.recipe import Recipe, loads
 from starsmith.settings import OptOutSettings
-from starsmith.storage import Store, disk_errors
+from starsmith.storage import Store
 from starsmith.workspace import BUILD_FILE, BuildRecord, open_store, read_build, write_build, writing
 
 if TYPE_CHECKING:
@@ -23,16 +23,19 @@ if TYPE_CHECKING:
     from starsmith.purge import Purged
     from starsmith.removal import Proof
 
-_SPILL = "tmp/spill"
 DOCUMENTS_PER_WORKER = 250_000
 """A removal from fewer documents is over before a second worker would have started: that takes 1 s."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BuildResult:
-    """A finished build. `seconds` is the time on the wall of this run; `receipts` are what it gave to requesters."""
+    """A finished build. `seconds` is the time on the wall of this run; `receipts` are what it gave to requesters.
+
+    `address` is what a command is given to open the workspace, `workspace` where it is.
+    """
 
     workspace: str
+    address: str
     record: BuildRecord
     seconds: float
     report: str | None
@@ -134,6 +137,7 @@ class Status:
     """How a workspace stands. `pending` says what a re-run would do first; None if nothing."""
 
     workspace: str
+    address: str
     record: BuildRecord
     pending: str | None
     opt_outs: OptOutCounts
@@ -152,7 +156,7 @@ class Status:
         }
 
 
-def build(recipe: Recipe, *, workspace: Path, workers: int, until: str, reporter: Reporter) -> BuildResult:
+def build(recipe: Recipe, *, workspace: Path | str, workers: int, until: str, reporter: Reporter) -> BuildResult:
     """Build `recipe` into `workspace` as far as `until`; do only what has not been done.
 
     Requests on the opt-out list that take effect with it get their receipts.
@@ -168,13 +172,20 @@ def build(recipe: Recipe, *, workspace: Path, workers: int, until: str, reporter
         report = _report(store) if record.release is not None else None
     if receipts := finished.receipts + proof.receipts:
         reporter.note(
-            f"{counted(len(receipts), 'request')} to be left out took effect; receipts are in {workspace}/receipts."
+            f"{counted(len(receipts), 'request')} to be left out took effect; receipts are in {store.root}/receipts."
         )
     seconds = time.perf_counter() - started
-    return BuildResult(workspace=store.root, record=record, seconds=seconds, report=report, receipts=receipts)
+    return BuildResult(
+        workspace=store.root,
+        address=store.uri,
+        record=record,
+        seconds=seconds,
+        report=report,
+        receipts=receipts,
+    )
 
 
-def apply_opt_outs(workspace: Path, *, purge: bool, workers: int, reporter: Reporter) -> Applied:
+def apply_opt_outs(workspace: Path | str, *, purge: bool, workers: int, reporter: Reporter) -> Applied:
     """Remove what the requests without a receipt name, without the sources; with `purge` from the workspace too.
 
     Raises StarsmithError for a workspace whose last build has no release.
@@ -226,11 +237,8 @@ def _released(store: Store) -> BuildRecord:
 
 @contextmanager
 def _engine(store: Store, workers: int) -> Iterator[LocalEngine]:
-    engine = LocalEngine(workers=workers, spill=store.path(_SPILL))
-    try:
+    with store.scratch() as spill, closing(LocalEngine(workers=workers, spill=spill)) as engine:
         yield engine
-    finally:
-        engine.close()
 
 
 def _prepare(engine: LocalEngine, record: BuildRecord) -> None:
@@ -258,22 +266,24 @@ def _run(
 
 
 def _report(store: Store, *, anew: bool = False) -> str:
-    """Write the report, unless there is one that is newer than the record it tells of; return its path."""
-    from starsmith.govern.report import write_report
+    """Write the report, unless there is one that is newer than the record it tells of; return where it is."""
+    from starsmith.govern.report import REPORT_FILE, write_own_report
 
-    path = Path(store.root) / "report.html"
-    if anew or not path.exists() or path.stat().st_mtime_ns < Path(store.path(BUILD_FILE)).stat().st_mtime_ns:
-        with disk_errors(store.root):
-            write_report(store, path)
-    return str(path)
+    if anew or (store.changed(REPORT_FILE) or 0) < (store.changed(BUILD_FILE) or 0):
+        write_own_report(store)
+    return store.path(REPORT_FILE)
 
 
-def status(workspace: Path) -> Status:
+def status(workspace: Path | str) -> Status:
     """Say what the last build of a workspace did and what building again would do."""
     store = open_store(workspace, create=False)
     record = read_build(store)
     return Status(
-        workspace=store.root, record=record, pending=_pending(store, record), opt_outs=_opt_outs(store, record)
+        workspace=store.root,
+        address=store.uri,
+        record=record,
+        pending=_pending(store, record),
+        opt_outs=_opt_outs(store, record),
     )
 
 
@@ -296,15 +306,13 @@ def _pending(store: Store, record: BuildRecord) -> str | None:
     """Plan the last recipe again without running anything."""
     from starsmith.pipeline import Pipeline
 
-    engine = LocalEngine(workers=1, spill=store.path(_SPILL))
     try:
         recipe = loads(record.recipe, base=Path(record.base), name="the recipe of the last build")
-        builder = Builder(store=store, engine=engine, reporter=Quiet(), plan=True)
-        Pipeline(recipe=recipe, builder=builder, workers=1, until=record.until).run()
+        with _engine(store, 1) as engine:
+            builder = Builder(store=store, engine=engine, reporter=Quiet(), plan=True)
+            Pipeline(recipe=recipe, builder=builder, workers=1, until=record.until).run()
     except WouldRun as found:
         return f"{found.stage}: {found.pending} of {found.items} pieces of work, and what follows from them"
     except StarsmithError as error:
         return f"fail: {error}"
-    finally:
-        engine.close()
     return None

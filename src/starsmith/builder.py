@@ -96,7 +96,8 @@ class Builder:
     ) -> dict[str, Table]:
         """Do each (fingerprint, work) once; return the tables their parts make up, in the order of the works."""
         jobs = [Job(stage=label, fingerprint=key, store=self.store, work=work) for key, work in works]
-        records = {job.fingerprint: read_record(self.store, label, job.fingerprint) for job in jobs}
+        keys = [job.fingerprint for job in jobs]
+        records = dict(zip(keys, self.store.each(lambda key: read_record(self.store, label, key), keys), strict=True))
         pending = [job for job in jobs if records[job.fingerprint] is None]
         if pending and self.plan:
             raise WouldRun(label, len(pending), len(jobs))

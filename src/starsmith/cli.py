@@ -45,7 +45,9 @@ def _add_init(commands: Any) -> None:
 def _add_build(commands: Any) -> None:
     command = add_command(commands, "build", "Build a corpus: collect, annotate, decide, release.", run_build)
     command.add_argument("recipe", metavar="RECIPE", help="the recipe, a TOML file")
-    command.add_argument("--workspace", metavar="W", help="the folder of the corpus, in place of the recipe's")
+    command.add_argument(
+        "--workspace", metavar="W", help="the folder of the corpus or its s3:// URI, in place of the recipe's"
+    )
     command.add_argument("--workers", metavar="N", type=positive, help="processes to use (default: one per core)")
     command.add_argument("--until", choices=STAGES, default=STAGES[-1], help="stop after this stage (default: release)")
     command.add_argument("--json", action="store_true", help="print one JSON object and no progress")
@@ -55,7 +57,7 @@ def _add_status(commands: Any) -> None:
     command = add_command(
         commands, "status", "Show every stage of the last build, and what a re-run would do.", run_status
     )
-    command.add_argument("workspace", metavar="W", help="the folder of the corpus")
+    command.add_argument("workspace", metavar="W", help="the folder of the corpus, or its s3:// URI")
     command.add_argument(
         "--verify", action="store_true", help="hash every file of the last build and name each that is not as recorded"
     )
@@ -64,7 +66,7 @@ def _add_status(commands: Any) -> None:
 
 def _add_why(commands: Any) -> None:
     command = add_command(commands, "why", "Say what happened to a document, an origin, or a piece of code.", run_why)
-    command.add_argument("workspace", metavar="W", help="the folder of the corpus")
+    command.add_argument("workspace", metavar="W", help="the folder of the corpus, or its s3:// URI")
     command.add_argument(
         "target",
         metavar="TARGET",
@@ -75,13 +77,13 @@ def _add_why(commands: Any) -> None:
 
 def _add_report(commands: Any) -> None:
     command = add_command(commands, "report", "Write the report of the last build: one HTML file.", run_report)
-    command.add_argument("workspace", metavar="W", help="the folder of the corpus")
+    command.add_argument("workspace", metavar="W", help="the folder of the corpus, or its s3:// URI")
     command.add_argument("--out", metavar="FILE", help="where to write it (default: report.html in the workspace)")
 
 
 def _add_gc(commands: Any) -> None:
     command = add_command(commands, "gc", "Remove what the last build does not refer to.", run_gc)
-    command.add_argument("workspace", metavar="W", help="the folder of the corpus")
+    command.add_argument("workspace", metavar="W", help="the folder of the corpus, or its s3:// URI")
     command.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -104,7 +106,7 @@ def run_build(arguments: argparse.Namespace) -> None:
     from starsmith.recipe import load
 
     recipe = load(arguments.recipe)
-    workspace = Path(arguments.workspace) if arguments.workspace else recipe.workspace
+    workspace = arguments.workspace or recipe.workspace
     with reporter(quiet=arguments.json) as progress:
         result = build(
             recipe,
@@ -124,7 +126,7 @@ def run_status(arguments: argparse.Namespace) -> None:
     from starsmith.govern.terminal import status_table
 
     verified = _verified(arguments) if arguments.verify else {}
-    result = status(Path(arguments.workspace))
+    result = status(arguments.workspace)
     if arguments.json:
         print_json(result.plain() | verified)
     else:
@@ -165,12 +167,15 @@ def run_why(arguments: argparse.Namespace) -> None:
 
 
 def run_report(arguments: argparse.Namespace) -> None:
-    from starsmith.govern.report import write_report
+    from starsmith.govern.report import REPORT_FILE, write_own_report, write_report
     from starsmith.workspace import open_store
 
-    out = Path(arguments.out) if arguments.out else Path(arguments.workspace) / "report.html"
-    write_report(open_store(arguments.workspace, create=False), out)
-    print(out)
+    store = open_store(arguments.workspace, create=False)
+    if arguments.out:
+        write_report(store, Path(arguments.out))
+    else:
+        write_own_report(store)
+    print(arguments.out or f"{arguments.workspace.partition('?')[0].rstrip('/')}/{REPORT_FILE}")
 
 
 def run_gc(arguments: argparse.Namespace) -> None:

@@ -10,6 +10,10 @@ class StarsmithError(Exception):
     exit_code = 1
 
 
+class StoreFault(StarsmithError):
+    """The object store did not do what was asked. What it holds is not known, and must not be taken for damaged."""
+
+
 class UsageError(StarsmithError):
     """The command line itself cannot be understood."""
 

@@ -59,7 +59,8 @@ def verify(store: Store) -> Verified:
                 _File(name=f"{build.release}/{each['path']}", bytes=each["bytes"], digest=each["sha256"])
                 for each in listed
             ]
-    wrong = {file.name: said for file in files if (said := damage(store, file, fresh=True))}
+    said = store.each(lambda file: damage(store, file, fresh=True), files)
+    wrong = {file.name: words for file, words in zip(files, said, strict=True) if words}
     return Verified(
         workspace=store.root,
         files=len({file.name for file in files}) + len(build.records) + 1,
@@ -69,9 +70,13 @@ def verify(store: Store) -> Verified:
 
 
 def _record_problems(store: Store, build: BuildRecord) -> Iterator[str]:
-    for name in build.records:
-        stage, _, key = name.removeprefix("records/").removesuffix(".json").rpartition("/")
-        if not store.exists(name):
-            yield f"{store.path(name)} is missing. Run `starsmith build` again: it is made anew."
-        elif read_record(store, stage, key, whole=False) is None:
-            yield f"{store.path(name)} is damaged: its bytes are not those that were written. {_MEND}"
+    yield from filter(None, store.each(lambda name: _record_problem(store, name), build.records))
+
+
+def _record_problem(store: Store, name: str) -> str | None:
+    stage, _, key = name.removeprefix("records/").removesuffix(".json").rpartition("/")
+    if not store.exists(name):
+        return f"{store.path(name)} is missing. Run `starsmith build` again: it is made anew."
+    if read_record(store, stage, key, whole=False) is None:
+        return f"{store.path(name)} is damaged: its bytes are not those that were written. {_MEND}"
+    return None

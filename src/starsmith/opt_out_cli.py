@@ -31,7 +31,7 @@ def add_opt_out(commands: Any) -> None:
 
 def _add_add(actions: Any) -> None:
     command = add_command(actions, "add", "Put a request on the list; it holds from the next build on.", run_add)
-    _add_workspace(command, "the folder of the corpus; it is made if there is none")
+    _add_workspace(command, "the folder of the corpus, or its s3:// URI; it is made if there is none")
     kinds = command.add_mutually_exclusive_group(required=True)
     kinds.add_argument(
         "--owner", metavar="NAME", help="an account, organisation or group, with all it has and will have"
@@ -50,7 +50,7 @@ def _add_add(actions: Any) -> None:
 
 def _add_import(actions: Any) -> None:
     command = add_command(actions, "import", "Put the requests of a file on the list; bad lines are named.", run_import)
-    _add_workspace(command, "the folder of the corpus; it is made if there is none")
+    _add_workspace(command, "the folder of the corpus, or its s3:// URI; it is made if there is none")
     command.add_argument(
         "file",
         metavar="FILE",
@@ -61,14 +61,14 @@ def _add_import(actions: Any) -> None:
 
 def _add_list(actions: Any) -> None:
     command = add_command(actions, "list", "Show the list.", run_list)
-    _add_workspace(command, "the folder of the corpus")
+    _add_workspace(command, "the folder of the corpus, or its s3:// URI")
     _add_json(command)
 
 
 def _add_apply(actions: Any) -> None:
     summary = "Remove what new requests name; write a new release, a delta and a receipt for each request."
     command = add_command(actions, "apply", summary, run_apply)
-    _add_workspace(command, "the folder of the corpus")
+    _add_workspace(command, "the folder of the corpus, or its s3:// URI")
     command.add_argument(
         "--purge", action="store_true", help="also delete older releases and all that the last build does not need"
     )
@@ -173,7 +173,7 @@ def run_apply(arguments: argparse.Namespace) -> None:
 
     with reporter(quiet=arguments.json) as progress:
         applied = apply_opt_outs(
-            Path(arguments.workspace),
+            arguments.workspace,
             purge=arguments.purge,
             workers=arguments.workers or len(os.sched_getaffinity(0)),
             reporter=progress,
@@ -187,8 +187,9 @@ def run_apply(arguments: argparse.Namespace) -> None:
 def run_verify(arguments: argparse.Namespace) -> None:
     from starsmith.govern.receipt import load
     from starsmith.govern.verification import verify
+    from starsmith.storage import located
 
-    result = verify(load(Path(arguments.receipt)), Path(arguments.release))
+    result = verify(load(located(arguments.receipt)), located(arguments.release))
     if arguments.json:
         print_json(result.plain())
     else:

@@ -2,8 +2,10 @@
 
 A part is known by the SHA-256 in its record. A Parquet part is held against it when a process first reads it, and
 each of its pages against the page's own check sum whenever it is read. Of a mapped part single rows are read, and each
-row has a check sum beside it. What does not agree is an error that names the file and says what to do; whatever Arrow
-says of a damaged file is told that way too. What is written where stands in `table`.
+row has a check sum beside it. On an object store, which keeps check sums of its own, a part is not read to its end
+before a few columns of it are: its size is looked at, and `status --verify` reads all of it. What does not agree is an
+error that names the file and says what to do; whatever Arrow says of a damaged file is told that way too. What is
+written where stands in `table`.
 
 All of it takes less than 1 % of the processor time of a build: for 370 MB of tables, which took 50 s to make, 0.2 s for
 each time that the workers' inputs are hashed (what a process wrote itself it need not hash), 0.04 s for the rows of
@@ -22,7 +24,7 @@ import pyarrow.dataset as ds
 import pyarrow.ipc
 import pyarrow.parquet as pq
 
-from starsmith.errors import StarsmithError
+from starsmith.errors import StarsmithError, StoreFault
 from starsmith.storage import Store
 
 CHECK = pa.field("check", pa.uint32(), nullable=False)
@@ -50,6 +52,8 @@ def damage(store: Store, part: Recorded, *, fresh: bool = False) -> str | None:
     Unless `fresh`, what this process has read or written is believed to be what still lies on the disk.
     """
     path = store.path(part.name)
+    if not store.is_local and not fresh:
+        return _remote_damage(store, part)
     try:
         size, digest = store.size(part.name), store.sha256(part.name, fresh=fresh)
         if digest != part.digest and not fresh:
@@ -66,6 +70,22 @@ def damage(store: Store, part: Recorded, *, fresh: bool = False) -> str | None:
     return None
 
 
+_SIZES: dict[tuple[Store, str], int | None] = {}
+"""By store and name: the bytes that parts on object stores had when this process first looked."""
+
+
+def _remote_damage(store: Store, part: Recorded) -> str | None:
+    path, known = store.path(part.name), (store, part.name)
+    if _SIZES.get(known) != part.bytes:
+        _SIZES[known] = store.size(part.name)
+    size = _SIZES[known]
+    if size is None:
+        return f"{path} is missing. Run `starsmith build` again: it is made anew."
+    if size != part.bytes:
+        return f"{path} is damaged: it has {size:,} bytes, its record says {part.bytes:,}. {_MEND}"
+    return None
+
+
 _MEND = "Delete it and run `starsmith build` again: it is made anew."
 
 
@@ -76,12 +96,14 @@ def reading(store: Store, parts: Iterable[Recorded]) -> Iterator[None]:
     Raises StarsmithError.
     """
     named = list(parts)
-    for part in named:
-        if said := damage(store, part):
+    for said in store.each(lambda part: damage(store, part), named):
+        if said:
             raise StarsmithError(said)
     try:
         yield
     except Exception as error:
+        if said := store.fault(error, named[0].name if len(named) == 1 else ""):
+            raise StoreFault(said) from error
         for part in named:
             if said := damage(store, part, fresh=True):
                 raise StarsmithError(said) from error

@@ -10,7 +10,6 @@ No section of the paper. What a disk keeps of deleted files, and copies elsewher
 import io
 import zipfile
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,9 +17,9 @@ import pyarrow.parquet as pq
 
 from starsmith.govern.delta import KEY, ROWS, row_keys
 from starsmith.govern.receipt import load
-from starsmith.govern.release_folder import MANIFEST, read_manifest
+from starsmith.govern.release_folder import MANIFEST, opened, read_manifest
 from starsmith.removal import RECEIPT_NAME, RECEIPTS, write_receipt
-from starsmith.storage import Store
+from starsmith.storage import Located, Store
 from starsmith.workspace import BuildRecord, collect_garbage
 
 
@@ -40,7 +39,7 @@ def purge(store: Store, record: BuildRecord) -> Purged:
     old = sorted({name.split("/")[1] for name in store.names("releases")} - {current.rpartition("/")[2]})
     gone = [name for name in store.names("releases") if name.split("/")[1] in old]
     gone += _stale_deltas(store, current)
-    size = sum(store.size(name) or 0 for name in gone)
+    size = sum(store.each(lambda name: store.size(name) or 0, gone))
     for name in old:
         _delete_release(store, f"releases/{name}")
     for name in gone:
@@ -61,25 +60,25 @@ def _delete_release(store: Store, release: str) -> None:
 def _stale_deltas(store: Store, release: str) -> list[str]:
     """Return the deltas that carry a row which the current release does not hold."""
     deltas = [name for name in store.names(RECEIPTS) if name.endswith(".delta.zip")]
-    carried = {name: _carried(Path(store.path(name))) for name in deltas}
+    carried = {name: _carried(store.file(name)) for name in deltas}
     if not any(len(keys) for keys in carried.values()):
         return []
-    kept = _kept(Path(store.path(release)))
+    kept = _kept(store.file(release))
     return [name for name, keys in carried.items() if not pc.all(pc.is_in(keys, value_set=kept), min_count=0).as_py()]
 
 
-def _carried(delta: Path) -> pa.ChunkedArray:
-    with zipfile.ZipFile(delta) as archive:
+def _carried(delta: Located) -> pa.ChunkedArray:
+    with zipfile.ZipFile(opened(delta)) as archive:
         if ROWS not in archive.namelist():
             return pa.chunked_array([], pa.large_string())
         with pq.ParquetFile(io.BytesIO(archive.read(ROWS))) as file:
             return row_keys(file.read(columns=list(KEY)))
 
 
-def _kept(release: Path) -> pa.Array:
+def _kept(release: Located) -> pa.Array:
     keys = []
     for name in sorted(read_manifest(release).data_files):
-        with pq.ParquetFile(release / name) as file:
+        with pq.ParquetFile(opened(release / name)) as file:
             keys += row_keys(file.read(columns=list(KEY))).chunks
     return pa.chunked_array(keys, pa.large_string()).combine_chunks()
 
@@ -89,7 +88,7 @@ def _give_again(store: Store) -> list[str]:
     given = []
     for name in store.names(RECEIPTS):
         if RECEIPT_NAME.fullmatch(name):
-            receipt = load(Path(store.path(name)))
+            receipt = load(store.file(name))
             if not receipt.purged:
                 given.append(write_receipt(store, replace(receipt, purged=True)))
                 store.delete(name)

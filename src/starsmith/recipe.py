@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from starsmith.errors import StarsmithError
+from starsmith.object_store import is_uri
 from starsmith.settings import (
     BenchmarkSettings,
     CollectSettings,
@@ -34,6 +35,7 @@ from starsmith.settings import (
     setting,
 )
 from starsmith.settings_reader import MOST_CHARACTERS, SettingsReader, default_of, keys_of, limits
+from starsmith.storage import Store
 from starsmith.toml_text import KeyPath, Scalar, toml_value
 
 DEFAULT_PROFILE: Final = "stack-v2-fixed"
@@ -105,7 +107,8 @@ class TopSettings:
     )
     workspace: str = setting(
         "",
-        "The folder that holds everything of this corpus, relative to the recipe. "
+        "The folder that holds everything of this corpus, relative to the recipe, or a place for it on an object "
+        "store, `s3://bucket/prefix`. "
         "Empty: beside the recipe, `my-recipe.workspace` for `my-recipe.toml`.",
     )
 
@@ -124,12 +127,12 @@ class Recipe:
     """All that determines a corpus, with the defaults of its profile filled in.
 
     `base` is the folder of the recipe, to which the paths of `sources` and `benchmarks` are relative; `workspace` is
-    absolute.
+    absolute, or a URI.
     """
 
     profile: str = DEFAULT_PROFILE
     base: Path = field(metadata={"resource": True})
-    workspace: Path = field(metadata={"resource": True})
+    workspace: Path | str = field(metadata={"resource": True})
     sources: tuple[SourceSettings, ...]
     benchmarks: tuple[BenchmarkSettings, ...] = ()
     shards: ShardSettings = field(default_factory=ShardSettings)
@@ -183,7 +186,7 @@ def loads(text: str, *, base: Path, name: str = "recipe.toml") -> Recipe:
     recipe = Recipe(
         profile=top.profile,
         base=folder,
-        workspace=folder / _expanded(top.workspace or f"{Path(name).stem}.workspace"),
+        workspace=_workspace(top.workspace or f"{Path(name).stem}.workspace", folder),
         sources=_sources(reader, tree.get("source")),
         benchmarks=_benchmarks(reader, tree.get("benchmark", [])),
         **sections,
@@ -193,9 +196,16 @@ def loads(text: str, *, base: Path, name: str = "recipe.toml") -> Recipe:
     return recipe
 
 
+def _workspace(given: str, folder: Path) -> Path | str:
+    """Return the path of a workspace, or the URI of one on an object store."""
+    return given if is_uri(given) else folder / _expanded(given)
+
+
 def dumps(recipe: Recipe) -> str:
     """Return a recipe as TOML with every key written out; `loads` with the same `base` gives the recipe back."""
-    workspace = str(_relative(recipe.workspace, recipe.base))
+    workspace = recipe.workspace
+    if isinstance(workspace, Path):
+        workspace = str(_relative(workspace, recipe.base))
     blocks = [_block(None, TopSettings(profile=recipe.profile, workspace=workspace))]
     blocks += [_block("[[source]]", source) for source in recipe.sources]
     blocks += [_block("[[benchmark]]", benchmark) for benchmark in recipe.benchmarks]
@@ -294,6 +304,8 @@ def _expanded(path: str) -> Path:
 
 def _places(recipe: Recipe) -> Iterator[tuple[KeyPath, str]]:
     """Yield what a recipe reads from inside its workspace, where nothing of the user's is safe."""
+    if isinstance(recipe.workspace, str):
+        return
     workspace = Path(os.path.realpath(recipe.workspace))
     tables = [("source", "path", recipe.sources), ("source", "metadata", recipe.sources)]
     for table, key, settings in [*tables, ("benchmark", "path", recipe.benchmarks)]:
@@ -306,11 +318,7 @@ def _places(recipe: Recipe) -> Iterator[tuple[KeyPath, str]]:
 
 def _contradictions(recipe: Recipe) -> Iterator[tuple[KeyPath, str]]:
     """Yield where settings that are each possible are impossible together, and why."""
-    workspace = _relative(recipe.workspace, recipe.base)
-    if workspace == Path():
-        yield ("workspace",), "is the folder of the recipe itself; expected a folder of its own."
-    if str(workspace).startswith("~"):
-        yield ("workspace",), "starts with `~`, but there is no such home folder."
+    yield from _no_workspace(recipe)
     yield from _places(recipe)
     near = recipe.near_duplicates
     if (near.bands == 0) != (near.rows == 0):
@@ -327,6 +335,21 @@ def _contradictions(recipe: Recipe) -> Iterator[tuple[KeyPath, str]]:
         yield ("malware", "max_bytes"), f"is {recipe.malware.max_bytes}, but {most}; expected at least as many."
     yield from _source_contradictions(recipe.sources)
     yield from _benchmark_contradictions(recipe.benchmarks)
+
+
+def _no_workspace(recipe: Recipe) -> Iterator[tuple[KeyPath, str]]:
+    """Yield why there can be no workspace where a recipe wants it."""
+    if isinstance(recipe.workspace, str):
+        try:
+            Store.at(recipe.workspace)
+        except StarsmithError as error:
+            yield ("workspace",), f"is no place for a workspace. {error}"
+        return
+    workspace = _relative(recipe.workspace, recipe.base)
+    if workspace == Path():
+        yield ("workspace",), "is the folder of the recipe itself; expected a folder of its own."
+    if str(workspace).startswith("~"):
+        yield ("workspace",), "starts with `~`, but there is no such home folder."
 
 
 def _source_contradictions(sources: tuple[SourceSettings, ...]) -> Iterator[tuple[KeyPath, str]]:

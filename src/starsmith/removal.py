@@ -9,10 +9,10 @@ this is the business of `build`.
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 
 from starsmith.departure import DRAFT_FILE, Departure, Draft, build_digest, find_departures, read_draft
 from starsmith.document import parse_swhid, swhid
-from starsmith.errors import StarsmithError
+from starsmith.errors import StarsmithError, StoreFault
 from starsmith.govern.delta import Changes, write_delta
 from starsmith.govern.opt_out import Request, read
 from starsmith.govern.receipt import ChangedFile, NamedDelta, NamedRelease, Receipt, load, request_key
@@ -28,7 +28,7 @@ from starsmith.govern.release_folder import MANIFEST, WITHDRAWN, Manifest, read_
 from starsmith.govern.verification import FoundRows, find_rows
 from starsmith.part_file import reading
 from starsmith.released import RELEASED
-from starsmith.storage import Store, to_json
+from starsmith.storage import Located, Store, to_json
 from starsmith.table import Table
 from starsmith.workspace import BUILD_FILE, BuildRecord, read_build
 
@@ -83,6 +83,8 @@ def pending(store: Store, rule: str, record: BuildRecord | None) -> list[Request
     known = [request for request in requests if request_key(request, rule) in given]
     try:
         again = {each.key for each in find_departures(store, record, known, rule, receipted={}) if each.documents}
+    except StoreFault:
+        raise
     except StarsmithError:
         # A table is damaged: the build that follows makes it anew, or ends and says so.
         again = set()
@@ -105,6 +107,7 @@ def before(store: Store, rule: str) -> tuple[Draft | None, Proof]:
     What a killed run has left undone is done first, and proven. Raises StarsmithError if the list or a draft is
     damaged.
     """
+    _drop_given_again(store)
     draft, finished = read_draft(store), Proof()
     record = _last_build(store)
     if draft is not None and draft.build != build_digest(store) and record is not None and record.release is not None:
@@ -117,6 +120,8 @@ def before(store: Store, rule: str) -> tuple[Draft | None, Proof]:
     receipted = _receipted(store, requests, rule)
     try:
         departures = find_departures(store, record, requests, rule, receipted=receipted)
+    except StoreFault:
+        raise
     except StarsmithError as error:
         raise StarsmithError(
             f"{error} It cannot be looked up what the opt-out list means here: remove {store.path(BUILD_FILE)} too, "
@@ -127,6 +132,17 @@ def before(store: Store, rule: str) -> tuple[Draft | None, Proof]:
     return drafted, finished
 
 
+def _drop_given_again(store: Store) -> None:
+    """Delete the receipts that a killed purge had given again, with the word that it was one, and not yet deleted."""
+    names = {name: match[1] for name in store.names(RECEIPTS) if (match := RECEIPT_NAME.fullmatch(name))}
+    keys = Counter(names.values())
+    for name in [name for name, key in names.items() if keys[key] > 1]:
+        receipt = load(store.file(name))
+        again = f"{RECEIPTS}/{replace(receipt, purged=True).id}.json"
+        if again != name and again in names:
+            store.delete(name)
+
+
 def _receipted(store: Store, requests: Iterable[Request], rule: str) -> dict[str, Departure]:
     """Return what receipts under the rule `own` tell of, where by the rule of now every copy has to follow."""
     if rule == "own":
@@ -134,7 +150,7 @@ def _receipted(store: Store, requests: Iterable[Request], rule: str) -> dict[str
     given, found = _given(store), {}
     for request in requests:
         if name := given.get(request_key(request, "own")):
-            receipt = load(Path(store.path(name)))
+            receipt = load(store.file(name))
             documents = tuple(replace(one, released=False, elsewhere=False) for one in receipt.documents)
             departure = Departure(request=request, rule=rule, origins=receipt.origins, documents=documents)
             found[departure.key] = departure
@@ -145,6 +161,8 @@ def _last_build(store: Store) -> BuildRecord | None:
     """Return the record of the last build, or None; a damaged one is written anew by the build that follows."""
     try:
         return read_build(store)
+    except StoreFault:
+        raise
     except StarsmithError:
         return None
 
@@ -165,7 +183,7 @@ def _draft(store: Store, record: BuildRecord | None, departures: Iterable[Depart
 
 
 def _named(store: Store, release: str) -> tuple[NamedRelease, Manifest]:
-    manifest = read_manifest(Path(store.path(release)))
+    manifest = read_manifest(store.file(release))
     return NamedRelease(name=release.rpartition("/")[2], manifest=manifest.digest), manifest
 
 
@@ -256,7 +274,7 @@ def _found(store: Store, draft: Draft, record: BuildRecord, named: NamedRelease,
     if not origins and not contents:
         return found
     same = {name for name, file in manifest.files.items() if draft.files.get(name) == file.sha256}
-    folder = Path(store.path(f"releases/{named.name}"))
+    folder = store.file(f"releases/{named.name}")
     found = find_rows(folder, manifest, origins=origins, swhids=contents, files=manifest.files.keys() - same)
     if same:
         _find_released(store, record.table("released", _WHOSE), origins, contents, found)
@@ -294,11 +312,9 @@ def _delta(store: Store, draft: Draft, named: NamedRelease) -> tuple[NamedDelta 
     file_name = f"{old.name}-{named.name}.delta.zip"
     name = f"{RECEIPTS}/{file_name}"
     with store.spool() as file:
-        changes = write_delta(
-            Path(store.path(f"releases/{old.name}")), Path(store.path(f"releases/{named.name}")), file
-        )
+        changes = write_delta(store.file(f"releases/{old.name}"), store.file(f"releases/{named.name}"), file)
         store.publish(file, name, private=True)
-    digest = sha256_of(Path(store.path(name)))
+    digest = sha256_of(store.file(name))
     assert digest is not None, "it was written just now"
     return NamedDelta(file=file_name, sha256=digest), changes
 
@@ -318,16 +334,18 @@ def _withdraw(store: Store, draft: Draft, receipts: Iterable[Receipt], named: Na
         if name == named.name or store.exists(f"{folder}/{WITHDRAWN}"):
             continue
         is_old = draft.before is not None and name == draft.before.name
-        if is_old or _holds(Path(store.path(folder)), origins, contents, clean):
+        if is_old or _holds(store.file(folder), origins, contents, clean):
             store.write(f"{folder}/{WITHDRAWN}", mark)
 
 
-def _holds(folder: Path, origins: set[str], contents: set[str], clean: set[str]) -> bool:
+def _holds(folder: Located, origins: set[str], contents: set[str], clean: set[str]) -> bool:
     """Whether a release holds what left; files with a digest in `clean` are known not to."""
     try:
         manifest = read_manifest(folder)
         others = [name for name, file in manifest.files.items() if file.sha256 not in clean]
         found = find_rows(folder, manifest, origins=origins, swhids=contents, files=others)
+    except StoreFault:
+        raise
     except StarsmithError:
         # Nobody can say what a damaged release still holds, so nobody should use it.
         return True

@@ -24,7 +24,7 @@ from starsmith.curate.malware import Scanner
 from starsmith.detectors import Detectors, database_of
 from starsmith.document import BENCHMARK_MATCHES, FINDINGS, ID_BYTES, SCANS
 from starsmith.engines import Query
-from starsmith.errors import StarsmithError
+from starsmith.errors import StarsmithError, StoreFault
 from starsmith.fingerprint import fingerprint
 from starsmith.isolation import Isolated
 from starsmith.job import Outcome, Progress, Work
@@ -196,16 +196,16 @@ def _benchmark_matches(
     if detectors.index is None:
         return BENCHMARK_MATCHES.empty_table()
     with reading(store, [detectors.index]):
-        index = _open_index(store.path(detectors.index.name))
+        index = _open_index(store, detectors.index.name)
     found = decontaminate.scan(texts, index)
     identifiers = pa.array(ids, pa.binary(ID_BYTES)).take(found["document"].combine_chunks())
     return pa.table([identifiers, *found.drop_columns(["document"]).columns], schema=BENCHMARK_MATCHES)
 
 
 @lru_cache(maxsize=1)
-def _open_index(path: str) -> Index:
+def _open_index(store: Store, name: str) -> Index:
     """Map an index once in a process: it may be hundreds of megabytes."""
-    with pa.memory_map(path) as file:
+    with store.map(name) as file:
         return Index.from_buffer(file.read_buffer())
 
 
@@ -324,10 +324,13 @@ def earlier(store: Store) -> dict[str, tuple[Part, ...]]:
     """Return the parts of the scans that the last build of a workspace left, where they are still there."""
     try:
         tables = read_build(store).tables
+    except StoreFault:
+        raise
     except StarsmithError:
         return {}
     found = {name: tables.get(name, ()) for name in TABLES}
-    whole = all(store.size(part.name) == part.bytes for parts in found.values() for part in parts)
+    every = [part for parts in found.values() for part in parts]
+    whole = all(store.each(lambda part: store.size(part.name) == part.bytes, every))
     return found if whole else {}
 
 

@@ -1,110 +1,169 @@
-"""Where a workspace lives: the one module that touches storage.
+"""Where a workspace lives: the one module that the rest of the package asks for it.
 
-A `Store` is a folder seen through `pyarrow.fs`. Objects appear whole or not at all: data is spooled to a file of
-ours, digested, and only then published under its name. There is no update in place and no reliance on directory
-listings being ordered. What this module does not do: it knows nothing of tables, stages or builds.
+A `Store` is a folder on a disk (`disk`) or a prefix on an object store (`object_folder`), seen through `pyarrow.fs`.
+Objects appear whole or not at all: data is spooled to a file of ours, digested, and only then published under its name.
+There is no update in place and no reliance on listings being ordered. What this module does not do: it knows nothing
+of tables, stages or builds.
 """
 
-import errno
-import fcntl
 import hashlib
 import json
-import os
-import socket
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol, TypeVar
+from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
 from pyarrow import fs
 
-from starsmith.errors import StarsmithError
+from starsmith.disk import DiskFolder
+from starsmith.errors import StarsmithError, StoreFault
+from starsmith.object_folder import ObjectFolder
+from starsmith.object_store import address_of, is_uri
 
 NAME_DIGITS = 32
 """Hex digits of a digest that go into a file name: 128 bits, so names do not collide at 10^10 files."""
 _COPY_BYTES = 1 << 20
-_UNWRITABLE = frozenset(
-    (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EEXIST, errno.ELOOP)
-)
-"""What a path is to blame for. A link that leads nowhere exists already where a folder is to be made."""
 _SEAL = b',\n "sha256": "'
 
-_Look = tuple[int, int, int]
-_DIGESTS: dict[str, tuple[_Look, str]] = {}
-"""By path: inode, bytes and time of change of a file when this process last had all its bytes, and their SHA-256."""
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
 
-@contextmanager
-def disk_errors(place: str) -> Iterator[None]:
-    """Turn the errors of a full or unwritable disk into a message that says what to do."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or "No space left" in str(error):
-            raise StarsmithError(
-                f"The disk that holds {place} is full. Free some space and run the same command again; "
-                "nothing that was published is damaged."
-            ) from error
-        if error.errno in _UNWRITABLE:
-            raise StarsmithError(f"{place} cannot be written: {error.strerror}. Choose another workspace.") from error
-        raise
+class _Place(Protocol):
+    """What a store needs of the place it is at. `key` is what `filesystem` calls an object, `path` what people do."""
+
+    @property
+    def filesystem(self) -> fs.FileSystem: ...
+    def path(self, name: str) -> str: ...
+    def key(self, name: str) -> str: ...
+    def size(self, name: str) -> int | None: ...
+    def changed(self, name: str) -> int | None: ...
+    def open(self, name: str) -> pa.NativeFile: ...
+    def map(self, name: str) -> pa.NativeFile: ...
+    def sha256(self, name: str, *, fresh: bool) -> str | None: ...
+    def spool(self) -> AbstractContextManager[IO[bytes]]: ...
+    def publish(self, file: IO[bytes], name: str, *, private: bool, digest: str | None) -> None: ...
+    def copy(self, source: str, target: str) -> None: ...
+    def names(self, prefix: str) -> list[str]: ...
+    def entries(self) -> set[str]: ...
+    def delete(self, name: str) -> None: ...
+    def delete_folder(self, name: str) -> None: ...
+    def clear_spool(self) -> None: ...
+    def scratch(self) -> AbstractContextManager[str]: ...
+    def fault(self, error: BaseException, name: str) -> str | None: ...
+    def each(self, function: Callable[[_Item], _Result], items: Iterable[_Item]) -> list[_Result]: ...
+    def lock(self) -> AbstractContextManager[None]: ...
+
+
+@lru_cache(maxsize=16)
+def _place(root: str, options: str) -> _Place:
+    return ObjectFolder(root, address_of(root, options)) if is_uri(root) else DiskFolder(root)
 
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """A folder of immutable objects. `root` is an absolute local path; names are relative, with forward slashes."""
+    """Immutable objects below a root; their names are relative, with forward slashes.
+
+    `root` is an absolute local path, or the URI of a prefix on an object store, whose parameters are `options`. A store
+    can be sent to another process; each has its own connections.
+    """
 
     root: str
+    options: str = ""
+
+    @classmethod
+    def at(cls, workspace: Path | str) -> "Store":
+        """Return the store that a user names by a path or a URI; whether it is there is not looked at.
+
+        Raises StarsmithError for a URI that cannot be one, or a path that is not UTF-8.
+        """
+        if isinstance(workspace, str) and is_uri(workspace):
+            root, _, options = workspace.partition("?")
+            if (parts := urlsplit(root)).scheme.lower() != "file":
+                address_of(root, options)
+                return cls(root.rstrip("/"), options)
+            if parts.netloc not in ("", "localhost") or not parts.path.startswith("/") or options:
+                raise StarsmithError(f"{workspace} is no file URI of this machine; expected file:///path.")
+            workspace = unquote(parts.path)
+        root = str(Path(workspace).absolute())
+        try:
+            root.encode()
+        except UnicodeEncodeError:
+            raise StarsmithError(f"The name of the workspace {root!a} is not UTF-8. Choose another.") from None
+        return cls(root)
+
+    @property
+    def _at(self) -> _Place:
+        return _place(self.root, self.options)
+
+    @property
+    def uri(self) -> str:
+        """What a command is given to open this store again."""
+        return f"{self.root}?{self.options}" if self.options else self.root
+
+    @property
+    def is_local(self) -> bool:
+        """Whether objects are files of this machine, at `path`."""
+        return not is_uri(self.root)
 
     @property
     def filesystem(self) -> fs.FileSystem:
-        return fs.LocalFileSystem(use_mmap=False)
+        return self._at.filesystem
 
     def path(self, name: str) -> str:
-        return f"{self.root}/{name}"
+        """Return what a person calls an object: its path, or its URI without parameters."""
+        return self._at.path(name)
+
+    def key(self, name: str) -> str:
+        """Return what `filesystem` calls an object."""
+        return self._at.key(name)
+
+    def file(self, name: str) -> "Located":
+        """Return an object or folder for those who take it from a folder of files as well as from a store."""
+        return Path(self.path(name)) if self.is_local else StoredFile(self, name)
 
     def exists(self, name: str) -> bool:
-        return bool(self.filesystem.get_file_info(self.path(name)).type == fs.FileType.File)
+        return self.size(name) is not None
 
     def size(self, name: str) -> int | None:
         """Return the bytes of an object, or None if it does not exist."""
-        info = self.filesystem.get_file_info(self.path(name))
-        return int(info.size) if info.type == fs.FileType.File else None
+        return self._at.size(name)
+
+    def changed(self, name: str) -> int | None:
+        """Return when an object was last written, in nanoseconds by the clock of where it lies; None if never."""
+        return self._at.changed(name)
 
     def read(self, name: str) -> bytes:
-        with self.filesystem.open_input_file(self.path(name)) as file:
+        with self.telling(name), self.open(name) as file:
             return bytes(file.read())
 
     def open(self, name: str) -> pa.NativeFile:
         """Open for random access."""
-        return self.filesystem.open_input_file(self.path(name))
+        return self._at.open(name)
 
     def map(self, name: str) -> pa.NativeFile:
-        """Open for zero-copy access: pages are read as they are touched and the system may drop them again."""
-        return pa.memory_map(self.path(name))
+        """Open for zero-copy access: pages are read as they are touched and the system may drop them again.
+
+        From an object store all of it is copied to the local disk first, once in a process.
+        """
+        return self._at.map(name)
 
     def sha256(self, name: str, *, fresh: bool = False) -> str | None:
         """Return the digest of an object's bytes, None if it does not exist.
 
         Unless `fresh`, a file that looks as it did when this process last read or wrote it is not read again.
         """
-        try:
-            with open(self.path(name), "rb") as file:
-                look = _look(os.fstat(file.fileno()))
-                known = _DIGESTS.get(file.name)
-                if known is None or known[0] != look or fresh:
-                    known = _DIGESTS[file.name] = look, hashlib.file_digest(file, "sha256").hexdigest()
-        except (FileNotFoundError, IsADirectoryError):
-            return None
-        return known[1]
+        return self._at.sha256(name, fresh=fresh)
 
     def write(self, name: str, data: bytes, *, private: bool = False) -> None:
         """Publish a small object whole. One that holds these bytes already is left as it is.
 
-        A private one can be read by its owner alone, and so can a folder that is made for it.
+        A private one can be read by its owner alone, and so can a folder that is made for it. On an object store who
+        may read is a matter of the bucket.
         """
         if self.size(name) == len(data) and self.read(name) == data:
             return
@@ -112,25 +171,17 @@ class Store:
             file.write(data)
             self.publish(file, name, private=private)
 
-    @contextmanager
-    def spool(self) -> Iterator[IO[bytes]]:
-        """Yield an unnamed file to write an object into before it is published."""
-        with disk_errors(self.root):
-            os.makedirs(self.path("tmp"), exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=self.path("tmp"), delete=False) as file:
-                try:
-                    yield file
-                finally:
-                    Path(file.name).unlink(missing_ok=True)
+    def spool(self) -> AbstractContextManager[IO[bytes]]:
+        """Yield an unnamed local file to write an object into before it is published."""
+        return self._at.spool()
 
-    def publish(self, file: IO[bytes], name: str, *, private: bool = False) -> None:
-        """Give a spooled file its name. An object that is there already has the same bytes and is replaced."""
-        with disk_errors(self.root):
-            file.flush()
-            target = self.path(name)
-            os.makedirs(os.path.dirname(target), mode=0o700 if private else 0o777, exist_ok=True)
-            os.chmod(file.name, 0o600 if private else 0o644)
-            os.replace(file.name, target)
+    def publish(self, file: IO[bytes], name: str, *, private: bool = False, digest: str | None = None) -> None:
+        """Give a spooled file its name. An object that is there already has the same bytes and is replaced.
+
+        `digest` is the SHA-256 of it, if that is known.
+        """
+        file.flush()
+        self._at.publish(file, name, private=private, digest=digest)
 
     def publish_digested(self, file: IO[bytes], template: str) -> tuple[str, str, int]:
         """Publish under a name with part of the SHA-256 (`{digest}` in `template`); return (name, digest, bytes)."""
@@ -141,84 +192,106 @@ class Store:
             digest.update(block)
             size += len(block)
         name = template.format(digest=digest.hexdigest()[:NAME_DIGITS])
-        self.publish(file, name)
-        _DIGESTS[self.path(name)] = _look(os.stat(self.path(name))), digest.hexdigest()
+        self.publish(file, name, digest=digest.hexdigest())
         return name, digest.hexdigest(), size
 
     def copy(self, source: str, target: str) -> None:
-        """Make an object available under a second name (a hard link where the disk allows it)."""
-        with disk_errors(self.root):
-            os.makedirs(os.path.dirname(self.path(target)), exist_ok=True)
-            if self._is_copied(source, target):
-                return
-            Path(self.path(target)).unlink(missing_ok=True)
-            try:
-                os.link(self.path(source), self.path(target))
-            except OSError as error:
-                if error.errno not in (errno.EPERM, errno.EXDEV, errno.EMLINK, errno.ENOTSUP):
-                    raise
-                fs.copy_files(
-                    self.path(source),
-                    self.path(target),
-                    source_filesystem=self.filesystem,
-                    destination_filesystem=self.filesystem,
-                )
-
-    def _is_copied(self, source: str, target: str) -> bool:
-        """Whether `target` is there and no older than `source`, which may have been damaged and made again."""
-        if self.size(target) != self.size(source):
-            return False
-        old, new = os.stat(self.path(source)), os.stat(self.path(target))
-        return os.path.samestat(old, new) or (old.st_nlink == 1 and new.st_mtime_ns >= old.st_mtime_ns)
+        """Make an object available under a second name, without its bytes passing through here if that is possible."""
+        self._at.copy(source, target)
 
     def names(self, prefix: str) -> list[str]:
         """Return the sorted names of all objects below a folder."""
-        selector = fs.FileSelector(self.path(prefix), allow_not_found=True, recursive=True)
-        found = self.filesystem.get_file_info(selector)
-        return sorted(info.path[len(self.root) + 1 :] for info in found if info.type == fs.FileType.File)
+        return self._at.names(prefix)
+
+    def entries(self) -> set[str]:
+        """Return the first part of every name.
+
+        Raises StarsmithError where no folder can be.
+        """
+        return self._at.entries()
 
     def delete(self, name: str) -> None:
-        self.filesystem.delete_file(self.path(name))
+        self._at.delete(name)
 
     def delete_folder(self, name: str) -> None:
         """Remove a folder with all that is in it; one that is not there is left so."""
-        if self.filesystem.get_file_info(self.path(name)).type == fs.FileType.Directory:
-            self.filesystem.delete_dir(self.path(name))
+        self._at.delete_folder(name)
 
     def clear_spool(self) -> None:
         """Remove what killed runs left half-written. Only the holder of the lock may do this."""
-        for name in self.names("tmp"):
-            # A worker of the killed run may be about to die, and have removed its file itself.
-            Path(self.path(name)).unlink(missing_ok=True)
+        self._at.clear_spool()
+
+    def scratch(self) -> AbstractContextManager[str]:
+        """Yield a folder of the local disk for what outgrows memory; what it holds may be gone afterwards."""
+        return self._at.scratch()
+
+    def fault(self, error: BaseException, name: str = "") -> str | None:
+        """Return what went wrong with the store and what to do about it; None for an error of another kind.
+
+        `name` is the object that was asked for, if it was one.
+        """
+        return self._at.fault(error, name)
 
     @contextmanager
-    def lock(self) -> Iterator[None]:
+    def telling(self, name: str = "") -> Iterator[None]:
+        """Raise StoreFault for an error of an object store, whoever reported it."""
+        try:
+            yield
+        except Exception as error:
+            if said := self.fault(error, name):
+                raise StoreFault(said) from error
+            raise
+
+    def each(self, function: Callable[[_Item], _Result], items: Iterable[_Item]) -> list[_Result]:
+        """Return a function of every item, which asks the store something: at once where it takes a while to answer."""
+        return self._at.each(function, items)
+
+    def lock(self) -> AbstractContextManager[None]:
         """Hold the workspace for writing; a second writer gets an error that names the first.
 
-        The kernel releases the lock when its holder dies, however it dies.
+        On a disk the kernel releases the lock when its holder dies. What holds on an object store stands in `claims`.
         """
-        with disk_errors(self.root):
-            os.makedirs(self.root, exist_ok=True)
-            handle = os.open(self.path("lock"), os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                holder = os.pread(handle, 4096, 0).decode(errors="replace") or "another process"
-                raise StarsmithError(
-                    f"The workspace {self.root} is being written by {holder}. "
-                    "Wait for it to end, or choose another workspace."
-                ) from None
-            with disk_errors(self.root):
-                os.ftruncate(handle, 0)
-                os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
-            yield
-        finally:
-            os.close(handle)
+        return self._at.lock()
 
 
-def _look(found: os.stat_result) -> _Look:
-    return found.st_ino, found.st_size, found.st_mtime_ns
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """An object of a store, or a folder of objects, as far as a `Path` that is only read from is needed."""
+
+    store: Store
+    name: str
+
+    def __truediv__(self, name: str) -> "StoredFile":
+        return StoredFile(self.store, f"{self.name}/{name}")
+
+    def __str__(self) -> str:
+        return self.store.path(self.name)
+
+    def exists(self) -> bool:
+        return self.store.exists(self.name)
+
+    is_file = exists
+
+    def is_dir(self) -> bool:
+        return not self.exists()
+
+    def open(self, mode: str) -> Any:
+        assert mode == "rb", "whoever has a stored file only reads it"
+        return self.store.open(self.name)
+
+
+Located = Path | StoredFile
+"""A file or folder that may as well lie on an object store."""
+
+
+def located(text: str) -> Located:
+    """Return what a user names by a path, or by a URI on an object store."""
+    if not is_uri(text):
+        return Path(text)
+    root, mark, options = text.partition("?")
+    folder, _, name = root.rstrip("/").rpartition("/")
+    store = Store.at(folder + mark + options)
+    return Path(store.path(name)) if store.is_local else StoredFile(store, name)
 
 
 def to_json(value: object) -> bytes:

@@ -84,7 +84,7 @@ class Table:
         """Return the rows for an engine to scan."""
         if not self.parts:
             return ds.dataset(self.schema.empty_table())
-        files = [store.path(part.name) for part in self.parts]
+        files = [store.key(part.name) for part in self.parts]
         rows = ds.dataset(files, schema=self.schema, format=PARQUET, filesystem=store.filesystem)
         return rows if self.only is None else rows.filter(ds.field("shard").isin(sorted(self.only)))
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from starsmith.errors import StarsmithError
-from starsmith.storage import Store, disk_errors, sealed, to_json, unsealed
+from starsmith.errors import StarsmithError, StoreFault
+from starsmith.storage import Store, sealed, to_json, unsealed
 from starsmith.table import Part, Table
 
 FORMAT = 1
@@ -73,35 +73,25 @@ def open_store(path: Path | str, *, create: bool) -> Store:
 
     Raises StarsmithError for a folder that is no workspace or one of another version.
     """
-    root = _root(path)
-    store = Store(str(root))
+    store = Store.at(path)
     if store.exists(_FORMAT_FILE):
         _check_format(store)
         return store
     if not create:
+        if not store.is_local:
+            # Where there is no bucket, that is what is to be said.
+            store.entries()
         raise StarsmithError(f"{path} is not a workspace. Make one with `starsmith build RECIPE --workspace {path}`.")
-    _refuse_foreign(root)
+    _refuse_foreign(store)
     store.write(_FORMAT_FILE, to_json({"format": FORMAT}))
     return store
 
 
-def _root(path: Path | str) -> Path:
-    root = Path(path).absolute()
-    try:
-        str(root).encode()
-    except UnicodeEncodeError:
-        raise StarsmithError(f"The name of the workspace {str(root)!a} is not UTF-8. Choose another.") from None
-    return root
-
-
-def _refuse_foreign(root: Path) -> None:
+def _refuse_foreign(store: Store) -> None:
     """Raise for anything but a workspace, an empty folder, or what a build leaves that was killed as it began."""
-    with disk_errors(str(root)):
-        if root.exists() and not root.is_dir():
-            raise StarsmithError(f"{root} is a file. Choose a folder for the workspace.")
-        found = {entry.name for entry in root.iterdir()} if root.is_dir() else set()
+    found = store.entries()
     if _FORMAT_FILE not in found and found not in (set(), {"lock"}, {"lock", "tmp"}):
-        raise StarsmithError(f"{root} is not a workspace and not empty. Choose another folder for the workspace.")
+        raise StarsmithError(f"{store.root} is not a workspace and not empty. Choose another folder for the workspace.")
 
 
 def _check_format(store: Store) -> None:
@@ -119,13 +109,14 @@ def _check_format(store: Store) -> None:
 @contextmanager
 def writing(path: Path | str) -> Iterator[Store]:
     """Open a workspace for writing, alone."""
-    root = _root(path)
+    store = Store.at(path)
     # Before anything is written: the lock would be the first file of ours in a folder of somebody else.
-    _refuse_foreign(root)
-    with Store(str(root)).lock():
+    _refuse_foreign(store)
+    with store.lock():
         store = open_store(path, create=True)
         store.clear_spool()
-        yield store
+        with store.telling():
+            yield store
 
 
 def write_build(store: Store, build: BuildRecord) -> None:
@@ -137,6 +128,8 @@ def write_build(store: Store, build: BuildRecord) -> None:
 def _is_recorded(store: Store, build: BuildRecord) -> bool:
     try:
         return _untimed(read_build(store)) == _untimed(build)
+    except StoreFault:
+        raise
     except StarsmithError:
         return False
 
@@ -172,9 +165,8 @@ def collect_garbage(store: Store, build: BuildRecord) -> tuple[int, int]:
     used = {part.name for parts in build.tables.values() for part in parts} | set(build.records)
     unused = [name for prefix in ("tables", "records") for name in store.names(prefix) if name not in used]
     unused += _unfinished_releases(store)
-    size = sum(store.size(name) or 0 for name in unused)
-    for name in unused:
-        store.delete(name)
+    size = sum(store.each(lambda name: store.size(name) or 0, unused))
+    store.each(store.delete, unused)
     return len(unused), size
 
 

@@ -21,12 +21,13 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from starsmith.disk import disk_errors
 from starsmith.engines import Query, Task
 from starsmith.engines.sql_subset import violations
 from starsmith.errors import StarsmithError
 from starsmith.isolation import end_with_parent
 from starsmith.part_file import reading
-from starsmith.storage import Store, disk_errors
+from starsmith.storage import Store
 from starsmith.table import Part, Table, write_part
 
 ATTEMPTS = 3
@@ -256,7 +257,7 @@ def _show(connection: duckdb.DuckDBPyConnection, store: Store, name: str, table:
     """Let queries read a table under its name."""
     if not isinstance(table, Table):
         connection.register(name, table)
-    elif not table.parts or _PATTERN.search(store.root):
+    elif not table.parts or not store.is_local or _PATTERN.search(store.root):
         connection.register(name, table.dataset(store))
     else:
         # DuckDB's own reader takes a third of the time that Arrow's takes. Page check sums it does not look at; every

@@ -30,8 +30,7 @@ def publish(builder: Builder, recipe: Recipe, *, versions: dict[str, str]) -> st
     readme = card(composition, recipe, versions).encode()
     manifest = to_json(_manifest(recipe, versions, files, readme, documents=tables["data"].rows))
     release = f"releases/{hashlib.sha256(manifest).hexdigest()[: NAME_DIGITS // 2]}"
-    for name, part in files.items():
-        store.copy(part.name, f"{release}/{name}")
+    store.each(lambda file: store.copy(file[1].name, f"{release}/{file[0]}"), files.items())
     store.write(f"{release}/README.md", readme)
     store.write(f"{release}/manifest.json", manifest)
     return release

@@ -15,7 +15,6 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
-from pathlib import Path
 from typing import IO, Any, Final
 
 import numpy as np
@@ -26,8 +25,8 @@ import pyarrow.ipc
 import pyarrow.parquet as pq
 
 from starsmith.govern.foreign_json import SHA256, Fields
-from starsmith.govern.release_folder import DATA_FILE, FILE, MANIFEST, Manifest, read_manifest
-from starsmith.storage import to_json
+from starsmith.govern.release_folder import DATA_FILE, FILE, MANIFEST, Manifest, opened, read_manifest
+from starsmith.storage import Located, to_json
 from starsmith.table import BULK_COLUMNS, write_rows
 
 FORMAT: Final = 1
@@ -148,7 +147,7 @@ class Changes:
     left: int
 
 
-def write_delta(old: Path, new: Path, file: IO[bytes]) -> Changes:
+def write_delta(old: Located, new: Located, file: IO[bytes]) -> Changes:
     """Write the delta from one release folder to another; both are ours and whole."""
     before, after = read_manifest(old), read_manifest(new)
     same = {name for name in after.files if before.files.get(name) == after.files[name]}
@@ -172,14 +171,14 @@ def write_delta(old: Path, new: Path, file: IO[bytes]) -> Changes:
     return Changes(copied=copied, inserted=total - copied, arrived=total - known, left=len(rows.keys) - known)
 
 
-def _write_archive(file: IO[bytes], index: Index, new: Path, matches: dict[str, "_Match"], after: Manifest) -> None:
+def _write_archive(file: IO[bytes], index: Index, new: Located, matches: dict[str, "_Match"], after: Manifest) -> None:
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         archive.writestr(_entry(INDEX), to_json(index.plain()))
         for name in (MANIFEST, *index.whole):
             with (new / name).open("rb") as source, archive.open(_entry(WHOLE + name), "w", force_zip64=True) as target:
                 shutil.copyfileobj(source, target)
         if matches:
-            with pq.ParquetFile(new / next(iter(matches))) as first:
+            with pq.ParquetFile(opened(new / next(iter(matches)))) as first:
                 schema = schema_as_written(first)
             inserted = (piece for name, match in matches.items() for piece in _inserted(new / name, match.places < 0))
             # Written to a file without a name first: Parquet and zip each want to know where they are in theirs.
@@ -197,9 +196,9 @@ def _entry(name: str) -> zipfile.ZipInfo:
     return entry
 
 
-def _inserted(path: Path, wanted: npt.NDArray[np.bool_]) -> Iterator[pa.Table]:
+def _inserted(path: Located, wanted: npt.NDArray[np.bool_]) -> Iterator[pa.Table]:
     """Yield the wanted rows of a data file, reading no row group without one."""
-    with pq.ParquetFile(path) as file:
+    with pq.ParquetFile(opened(path)) as file:
         start = 0
         for group in range(file.num_row_groups):
             stop = start + file.metadata.row_group(group).num_rows
@@ -220,9 +219,9 @@ def schema_as_written(file: Any) -> pa.Schema:
     return pa.ipc.read_schema(pa.py_buffer(base64.b64decode(written)))
 
 
-def read_narrow(path: Path) -> pa.Table:
+def read_narrow(path: Located) -> pa.Table:
     """Return the rows of a data file without their texts, for each of which `text_sha256` stands."""
-    with pq.ParquetFile(path) as file:
+    with pq.ParquetFile(opened(path)) as file:
         return file.read(columns=[name for name in file.schema_arrow.names if name not in BULK_COLUMNS])
 
 
@@ -236,7 +235,7 @@ def row_keys(rows: pa.Table) -> pa.ChunkedArray:
 class _OldRows:
     """The rows of the old release that the new one may be made of, numbered through all their files."""
 
-    folder: Path
+    folder: Located
     names: list[str]
     starts: npt.NDArray[np.int64]
     keys: pa.Array
@@ -244,10 +243,10 @@ class _OldRows:
     _known: dict[int, pa.Table] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, folder: Path, names: list[str]) -> "_OldRows":
+    def read(cls, folder: Located, names: list[str]) -> "_OldRows":
         keys = []
         for name in names:
-            with pq.ParquetFile(folder / name) as file:
+            with pq.ParquetFile(opened(folder / name)) as file:
                 keys.append(row_keys(file.read(columns=list(KEY))))
         starts = np.cumsum([0, *(len(each) for each in keys)], dtype=np.int64)
         chunks = [chunk for each in keys for chunk in each.chunks]
@@ -308,7 +307,7 @@ class _Match:
     digest: str
 
     @classmethod
-    def of(cls, path: Path, old: _OldRows) -> "_Match":
+    def of(cls, path: Located, old: _OldRows) -> "_Match":
         rows = read_narrow(path)
         places = old.places(row_keys(rows))
         same = old.equal(rows, places)

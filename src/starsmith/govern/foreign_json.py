@@ -10,11 +10,11 @@ import re
 import stat
 from collections.abc import Collection
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 from starsmith.errors import StarsmithError
 from starsmith.govern.foreign_text import shortened
+from starsmith.storage import Located, StoredFile
 
 SHA256: Final = re.compile(r"[0-9a-f]{64}")
 LONGEST_TEXT: Final = 1 << 16
@@ -22,11 +22,13 @@ MOST: Final = 1 << 53
 """The greatest count that every reader of JSON holds exactly."""
 
 
-def read_file(path: Path, *, most: int, what: str) -> bytes:
+def read_file(path: Located, *, most: int, what: str) -> bytes:
     """Return the bytes of a plain file that has at most `most`.
 
     Raises StarsmithError for anything else: a missing file, a folder, a pipe, a device.
     """
+    if isinstance(path, StoredFile):
+        return _read_object(path, most=most, what=what)
     try:
         # A pipe nobody writes to would keep us waiting for ever.
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
@@ -42,6 +44,15 @@ def read_file(path: Path, *, most: int, what: str) -> bytes:
             return file.read(most)
     finally:
         os.close(handle)
+
+
+def _read_object(path: StoredFile, *, most: int, what: str) -> bytes:
+    size = path.store.size(path.name)
+    if size is None:
+        raise StarsmithError(f"The {what} {path} cannot be read: there is no such object.")
+    if size > most:
+        raise StarsmithError(f"The {what} {path} has {size:,} bytes; expected at most {most:,}.")
+    return path.store.read(path.name)
 
 
 def parse(data: bytes, where: str) -> "Fields":

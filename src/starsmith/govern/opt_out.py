@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from starsmith.document import ID_BYTES, content_id, parse_swhid
-from starsmith.errors import StarsmithError
+from starsmith.errors import StarsmithError, StoreFault
 from starsmith.govern.opt_out_names import (
     REGISTRIES,
     Named,
@@ -196,6 +196,8 @@ def _read_requests(store: Store) -> tuple[Request, ...]:
         if plain["format"] != FORMAT:
             raise ValueError(f"it has format {plain['format']!r}, not {FORMAT}")
         return tuple(_request(each) for each in plain["requests"])
+    except StoreFault:
+        raise
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, StarsmithError) as error:
         raise _damaged(store, REQUESTS_FILE, error) from error
 
@@ -217,6 +219,8 @@ def _read_contents(store: Store) -> frozenset[bytes]:
         table = pq.read_table(store.open(CONTENTS_FILE), page_checksum_verification=True)
         return frozenset(table.cast(CONTENTS)["content_id"].to_pylist())
     except (pa.ArrowException, OSError, ValueError) as error:
+        if said := store.fault(error):
+            raise StoreFault(said) from error
         raise _damaged(store, CONTENTS_FILE, error) from error
 
 

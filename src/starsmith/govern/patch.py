@@ -21,6 +21,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from starsmith.disk import disk_errors
 from starsmith.errors import StarsmithError
 from starsmith.govern.delta import (
     INDEX,
@@ -37,7 +38,6 @@ from starsmith.govern.delta import (
 )
 from starsmith.govern.foreign_json import parse
 from starsmith.govern.release_folder import FILE, MANIFEST, Manifest, parse_manifest, read_manifest, sha256_of
-from starsmith.storage import disk_errors
 from starsmith.table import write_rows
 
 _MEMBER: Final = re.compile(rf"{re.escape(INDEX)}|{re.escape(ROWS)}|{WHOLE}({re.escape(MANIFEST)}|{FILE.pattern})")

@@ -12,7 +12,6 @@ import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any, Final
 
 from starsmith.collect import is_owned
@@ -24,7 +23,7 @@ from starsmith.govern.foreign_text import counted
 from starsmith.govern.opt_out import OptOuts, Request
 from starsmith.govern.opt_out_spelling import KINDS
 from starsmith.govern.release_folder import FILE
-from starsmith.storage import to_json
+from starsmith.storage import Located, to_json
 
 FORMAT: Final = 1
 LARGEST: Final = 1 << 30
@@ -216,7 +215,7 @@ def names_content(request: Request) -> bool:
     return request.kind == "swhid" and request.value.startswith("swh:1:cnt:")
 
 
-def load(path: Path) -> Receipt:
+def load(path: Located) -> Receipt:
     """Return the receipt in a file.
 
     Raises StarsmithError for what is no receipt, or one that was changed after it was written.

@@ -10,11 +10,12 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from starsmith.errors import StarsmithError
 from starsmith.govern.cards import MANIFEST_FORMAT
 from starsmith.govern.foreign_json import SHA256, Fields, parse, read_file
+from starsmith.storage import Located, StoredFile
 
 MANIFEST: Final = "manifest.json"
 WITHDRAWN: Final = "withdrawn.json"
@@ -77,7 +78,7 @@ def _compression_level(fields: Fields) -> int:
     return fields.fields("recipe").fields("release").number("compression_level", least=1, most=22)
 
 
-def read_manifest(folder: Path) -> Manifest:
+def read_manifest(folder: Located) -> Manifest:
     """Return the manifest of the release in `folder`.
 
     Raises StarsmithError if there is none.
@@ -90,19 +91,30 @@ def read_manifest(folder: Path) -> Manifest:
     return parse_manifest(data, f"The manifest {folder / MANIFEST}")
 
 
-def sha256_of(path: Path) -> str | None:
+def sha256_of(path: Located) -> str | None:
     """Return the SHA-256 of a plain file in hex, or None if there is none."""
+    if isinstance(path, StoredFile):
+        return path.store.sha256(path.name, fresh=True)
     if not path.is_file():
         return None
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def names_in(folder: Path) -> Iterator[str]:
+def opened(path: Located) -> Any:
+    """Return what a reader of Parquet takes: a file that is here by its name, an object open."""
+    return path if isinstance(path, Path) else path.open("rb")
+
+
+def names_in(folder: Located) -> Iterator[str]:
     """Yield the name of everything below a folder that is no folder itself; links are not followed.
 
     Names at the top that begin with a dot belong to whoever keeps the copy (`.gitattributes`, `.cache`).
     """
+    if isinstance(folder, StoredFile):
+        names = (name[len(folder.name) + 1 :] for name in folder.store.names(folder.name))
+        yield from (name for name in names if not name.startswith("."))
+        return
     for place, folders, files in os.walk(folder):
         base = os.path.relpath(place, folder)
         if base == ".":

@@ -6,6 +6,7 @@ It is written whole or not at all, and holds nothing of this machine but the nam
 import contextlib
 import os
 from pathlib import Path
+from typing import Final
 
 from starsmith.errors import StarsmithError
 from starsmith.govern import opt_out
@@ -15,12 +16,27 @@ from starsmith.govern.report_sections import sections
 from starsmith.storage import Store
 from starsmith.workspace import read_build
 
+REPORT_FILE: Final = "report.html"
+
 
 def write_report(store: Store, out: Path) -> None:
     """Write the report of the latest build to the file `out`.
 
     Raises StarsmithError if the build stopped before its decisions, or the file cannot be written.
     """
+    _publish(_text(store), out)
+
+
+def write_own_report(store: Store) -> None:
+    """Write the report of the latest build into its workspace, otherwise like `write_report`."""
+    data = _text(store).encode()
+    with store.spool() as file:
+        file.write(data)
+        # Even where nothing in it has changed: its time says that it is newer than the build.
+        store.publish(file, REPORT_FILE)
+
+
+def _text(store: Store) -> str:
     record = read_build(store)
     report = Report(
         workspace=Path(store.root).name,
@@ -29,7 +45,7 @@ def write_report(store: Store, out: Path) -> None:
         recipe=recipe_of(record),
         requests=len(opt_out.read(store).requests),
     )
-    _publish(page(report, sections(report)), out)
+    return page(report, sections(report))
 
 
 def _publish(text: str, out: Path) -> None:

@@ -15,10 +15,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from starsmith.errors import StarsmithError
+from starsmith.errors import StarsmithError, StoreFault
 from starsmith.govern.composition import Composition, Row, name_of, reason_words
 from starsmith.govern.foreign_text import seconds, share, shortened, size, visible
 from starsmith.govern.scan_words import kind_words
+from starsmith.object_store import is_uri
 from starsmith.storage import Store
 from starsmith.verdict import KEEP
 from starsmith.workspace import BuildRecord, StageReport
@@ -33,6 +34,8 @@ class Built(Protocol):
 
     @property
     def workspace(self) -> str: ...
+    @property
+    def address(self) -> str: ...
     @property
     def record(self) -> BuildRecord: ...
     @property
@@ -58,6 +61,8 @@ class Standing(Protocol):
     @property
     def workspace(self) -> str: ...
     @property
+    def address(self) -> str: ...
+    @property
     def record(self) -> BuildRecord: ...
     @property
     def pending(self) -> str | None: ...
@@ -69,7 +74,7 @@ def build_table(result: Built) -> None:
     """Print what a build did, what is in the corpus and what is not, and where to look next."""
     console = _console()
     record = result.record
-    composition = _composition(result.workspace, record)
+    composition = _composition(result.address, record)
     console.print()
     console.print(_stages(record.stages))
     if composition is not None:
@@ -82,14 +87,14 @@ def build_table(result: Built) -> None:
         _line(console, "Release", _nearest(f"{result.workspace}/{record.release}"))
     if result.report is not None:
         _line(console, "Report", _nearest(result.report))
-    _print_next(console, _nearest(result.workspace), record, composition)
+    _print_next(console, _nearest(result.address), record, composition)
 
 
 def status_table(status: Standing) -> None:
     """Print every stage of the last build, its reasons, and what building again would do."""
     console = _console()
     record = status.record
-    composition = _composition(status.workspace, record)
+    composition = _composition(status.address, record)
     _line(
         console, "Workspace", f"{_nearest(status.workspace)}, profile {record.profile}, last built up to {record.until}"
     )
@@ -215,7 +220,7 @@ def _print_next(console: Console, workspace: str, record: BuildRecord, compositi
         for name in _asked(composition)
     ]
     commands.append(("what a re-run would do", f"starsmith status {shlex.quote(workspace)}"))
-    if record.release is not None:
+    if record.release is not None and not is_uri(workspace):
         commands.append(("how to load the corpus", f"less {shlex.quote(f'{workspace}/{record.release}/README.md')}"))
     console.print(Text("Try next", style="bold"))
     for words, command in commands:
@@ -235,10 +240,12 @@ def _asked(composition: Composition) -> list[str]:
     return [shlex.quote(names[0])] if names else []
 
 
-def _composition(workspace: str, record: BuildRecord) -> Composition | None:
+def _composition(address: str, record: BuildRecord) -> Composition | None:
     """Return the numbers of a build, or None where it stopped before them."""
     try:
-        return Composition.of_build(Store(workspace), record)
+        return Composition.of_build(Store.at(address), record)
+    except StoreFault:
+        raise
     except StarsmithError:
         return None
 

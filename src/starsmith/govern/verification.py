@@ -6,7 +6,6 @@ every one of them is held against it. Of the rows only the columns are read that
 
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -15,10 +14,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from starsmith.errors import StarsmithError
+from starsmith.errors import StarsmithError, StoreFault
 from starsmith.govern.foreign_text import shortened
 from starsmith.govern.receipt import Receipt, names_content
-from starsmith.govern.release_folder import MANIFEST, WITHDRAWN, Manifest, names_in, read_manifest, sha256_of
+from starsmith.govern.release_folder import (
+    MANIFEST,
+    WITHDRAWN,
+    Manifest,
+    names_in,
+    opened,
+    read_manifest,
+    sha256_of,
+)
+from starsmith.storage import Located, StoredFile
 
 _SHOWN: Final = 5
 _MOST_ROWS: Final = 1 << 20
@@ -61,7 +69,7 @@ class Verification:
         return "\n".join(lines)
 
 
-def verify(receipt: Receipt, release: Path) -> Verification:
+def verify(receipt: Receipt, release: Located) -> Verification:
     """Hold a release folder against a receipt.
 
     Raises StarsmithError where there is no release to look at, or a file of it cannot be read.
@@ -86,7 +94,7 @@ def _which(receipt: Receipt, manifest: Manifest) -> Check:
     return Check(name="release", holds=True, words=words)
 
 
-def _whole(release: Path, manifest: Manifest) -> Check:
+def _whole(release: Located, manifest: Manifest) -> Check:
     listed = manifest.files
     found = set(names_in(release)) - {MANIFEST, WITHDRAWN}
     digests = {name: sha256_of(release / name) for name in sorted(listed)}
@@ -117,7 +125,7 @@ def _shards(receipt: Receipt, manifest: Manifest, *, is_after: bool) -> Iterator
         yield Check(name="shards", holds=True, words=words)
 
 
-def _gone(receipt: Receipt, release: Path, manifest: Manifest, *, is_after: bool) -> Check:
+def _gone(receipt: Receipt, release: Located, manifest: Manifest, *, is_after: bool) -> Check:
     """Look for what left. In a later release a copy may have come with a new origin, where the rule allows copies."""
     everywhere = receipt.contents_everywhere
     origins = {origin.url for origin in receipt.origins}
@@ -152,7 +160,7 @@ class FoundRows:
 
 
 def find_rows(
-    folder: Path,
+    folder: Located,
     manifest: Manifest,
     *,
     origins: Iterable[str],
@@ -168,16 +176,17 @@ def find_rows(
     for name in sorted(manifest.files if files is None else manifest.files.keys() & files):
         if name.endswith(".parquet") and (folder / name).is_file():
             try:
-                _search(folder / name, urls, contents, found)
+                _search(folder / name, urls, contents, found, is_data=name.startswith("data/"))
             except (pa.ArrowException, OSError, KeyError, ValueError) as error:
+                if isinstance(folder, StoredFile) and (said := folder.store.fault(error)):
+                    raise StoreFault(said) from error
                 words = str(error).partition("\n")[0]
                 raise StarsmithError(f"{folder / name} cannot be read: {words}") from error
     return found
 
 
-def _search(path: Path, urls: pa.Array, contents: pa.Array, found: FoundRows) -> None:
-    with pq.ParquetFile(path) as file:
-        is_data = path.parent.name == "data"
+def _search(path: Located, urls: pa.Array, contents: pa.Array, found: FoundRows, *, is_data: bool) -> None:
+    with pq.ParquetFile(opened(path)) as file:
         columns = ["origin_url", "swhid"] if is_data else ["repo_url", _content_ids_of(file)]
         for batch in file.iter_batches(batch_size=_MOST_ROWS, columns=columns):
             own = np.asarray(pc.is_in(batch.column(0), value_set=urls), np.bool_)
