@@ -22,13 +22,14 @@ import duckdb
 import pyarrow as pa
 
 from starsmith.disk import disk_errors
-from starsmith.engines import Query, Task
-from starsmith.engines.sql_subset import violations
+from starsmith.engines import GARBAGE_THRESHOLD, Query, Task
+from starsmith.engines.sorted_parts import order_of, write_sorted
+from starsmith.engines.sql_subset import check
 from starsmith.errors import StarsmithError
 from starsmith.isolation import end_with_parent
 from starsmith.part_file import reading
 from starsmith.storage import Store
-from starsmith.table import Part, Table, write_part
+from starsmith.table import Part, Table
 
 ATTEMPTS = 3
 STALL_SECONDS = 900.0
@@ -37,10 +38,6 @@ STALL_SECONDS = 900.0
 SQL_MEMORY = "1GB"
 """DuckDB spills beyond this, and takes up to 400 MB more for what goes in and out. Half of it was too little for the
 facts of 1.4 million documents (a corpus of 10 GB); with this, deciding on them peaks at 1.6 GB, workers included."""
-
-GARBAGE_THRESHOLD = 50_000
-"""New objects after which a worker looks for cycles. Millions of rows pass through it and hardly any is in a cycle:
-with Python's 700 the search took 5 % of the processor time of annotate."""
 
 
 FEW_ITEMS = 8
@@ -120,6 +117,8 @@ class _Worker:
 class LocalEngine:
     """Process pool and DuckDB. `workers` processes; `spill` is a folder for queries that outgrow memory."""
 
+    name = "local"
+
     def __init__(self, *, workers: int, spill: str, stall_seconds: float = STALL_SECONDS) -> None:
         self.workers = workers
         self.spill = spill
@@ -197,14 +196,10 @@ class LocalEngine:
             worker.stop()
 
     def sql(self, store: Store, query: Query, tables: dict[str, Table | pa.Table]) -> tuple[Part, ...]:
-        if found := violations(query.text):
-            raise ValueError(f"query {query.name} leaves the common SQL subset: {'; '.join(found)}")
+        check(query)
         connection = self._duckdb()
         parts = [part for table in tables.values() if isinstance(table, Table) for part in table.parts]
-        order = [query.partition_by] if query.partition_by else []
-        order += [column for column in query.key if column not in order]
-        by = ", ".join(f"{column} ASC NULLS FIRST" for column in order)
-        # The select list casts nothing: Arrow casts each batch, the same way on every engine.
+        by = ", ".join(f"{column} ASC NULLS FIRST" for column in order_of(query))
         columns = ", ".join(query.schema.names)
         text = f"SELECT {columns} FROM ({query.text}) AS result ORDER BY {by}"
         try:
@@ -212,7 +207,7 @@ class LocalEngine:
                 for name, table in tables.items():
                     _show(connection, store, name, table)
                 with connection.sql(text).to_arrow_reader() as reader:
-                    return tuple(_write(store, query, reader))
+                    return tuple(write_sorted(store, query, reader))
         except (duckdb.OutOfMemoryException, duckdb.IOException) as error:
             said = str(error).partition("\n")[0]
             raise StarsmithError(
@@ -271,38 +266,3 @@ def _show(connection: duckdb.DuckDBPyConnection, store: Store, name: str, table:
 
 _PATTERN = re.compile(r"[*?\[\]]")
 """What DuckDB takes for a pattern in a path."""
-
-
-def _write(store: Store, query: Query, reader: pa.RecordBatchReader) -> Iterator[Part]:
-    """Write sorted rows as one part, or one for each run of equal partition values."""
-    batches = (pa.Table.from_batches([batch]).cast(query.schema) for batch in reader)
-    if query.partition_by is None:
-        yield write_part(store, query.name, query.schema, batches)
-        return
-    runs = _Runs(batches, query.partition_by)
-    while (shard := runs.next_value()) is not None:
-        yield write_part(store, query.name, query.schema, runs.current(), shard=shard)
-
-
-class _Runs:
-    """Cut a stream of tables, sorted by a column, into streams of equal value."""
-
-    def __init__(self, batches: Iterator[pa.Table], column: str) -> None:
-        self.batches, self.column = batches, column
-        self.rest: pa.Table | None = None
-
-    def next_value(self) -> str | None:
-        while self.rest is None or self.rest.num_rows == 0:
-            self.rest = next(self.batches, None)
-            if self.rest is None:
-                return None
-        return str(self.rest[self.column][0])
-
-    def current(self) -> Iterator[pa.Table]:
-        value = self.next_value()
-        while value is not None and self.next_value() == value:
-            assert self.rest is not None
-            equal = self.rest[self.column].to_numpy(zero_copy_only=False) == value
-            end = len(equal) if equal.all() else int(equal.argmin())
-            piece, self.rest = self.rest.slice(0, end), self.rest.slice(end)
-            yield piece

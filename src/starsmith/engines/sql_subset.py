@@ -16,6 +16,7 @@ from itertools import pairwise
 import pyarrow as pa
 
 from starsmith import document
+from starsmith.engines import Query
 
 _TOKEN = re.compile(
     r"""
@@ -131,6 +132,12 @@ class _Token:
 
 
 _Rule = Callable[[list[_Token], frozenset[str]], Iterator[str]]
+
+
+def check(query: Query) -> None:
+    """Raise ValueError unless every engine reads the query alike."""
+    if found := violations(query.text):
+        raise ValueError(f"query {query.name} leaves the common SQL subset: {'; '.join(found)}")
 
 
 def violations(query: str, *, fractions: Collection[str] = FRACTIONS) -> list[str]:
