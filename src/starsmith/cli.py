@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from starsmith import __version__
-from starsmith.command import Parser, add_command, positive, print_json
+from starsmith.command import Parser, add_command, add_engine, engine_options, print_json
 from starsmith.errors import StarsmithError
 from starsmith.opt_out_cli import add_opt_out
 
@@ -48,7 +48,7 @@ def _add_build(commands: Any) -> None:
     command.add_argument(
         "--workspace", metavar="W", help="the folder of the corpus or its s3:// URI, in place of the recipe's"
     )
-    command.add_argument("--workers", metavar="N", type=positive, help="processes to use (default: one per core)")
+    add_engine(command)
     command.add_argument("--until", choices=STAGES, default=STAGES[-1], help="stop after this stage (default: release)")
     command.add_argument("--json", action="store_true", help="print one JSON object and no progress")
 
@@ -111,9 +111,9 @@ def run_build(arguments: argparse.Namespace) -> None:
         result = build(
             recipe,
             workspace=workspace,
-            workers=arguments.workers or len(os.sched_getaffinity(0)),
             until=arguments.until,
             reporter=progress,
+            **engine_options(arguments),
         )
     if arguments.json:
         print_json(result.plain())
@@ -211,6 +211,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         what = f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error)
         return _failed(f"{what}.", StarsmithError.exit_code, given)
     return 0
+
+
+def main_of_build() -> int:
+    """Build on Spark: `starsmith-build`, which `spark-submit` starts."""
+    return main(["build", "--engine", "spark", *sys.argv[1:]])
 
 
 def _failed(message: str, exit_code: int, given: Sequence[str]) -> int:

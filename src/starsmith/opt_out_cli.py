@@ -4,13 +4,12 @@ The list is private, but this is the terminal of whoever keeps it: `list` and th
 """
 
 import argparse
-import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from starsmith.command import add_command, positive, print_json
+from starsmith.command import add_command, add_engine, engine_options, print_json
 from starsmith.errors import StarsmithError
 
 _KINDS = ("owner", "repository", "origin", "swhid")
@@ -72,7 +71,7 @@ def _add_apply(actions: Any) -> None:
     command.add_argument(
         "--purge", action="store_true", help="also delete older releases and all that the last build does not need"
     )
-    command.add_argument("--workers", metavar="N", type=positive, help="processes to use (default: one per core)")
+    add_engine(command)
     _add_json(command)
 
 
@@ -175,8 +174,8 @@ def run_apply(arguments: argparse.Namespace) -> None:
         applied = apply_opt_outs(
             arguments.workspace,
             purge=arguments.purge,
-            workers=arguments.workers or len(os.sched_getaffinity(0)),
             reporter=progress,
+            **engine_options(arguments),
         )
     if arguments.json:
         print_json(applied.plain())

@@ -161,7 +161,7 @@ class Pipeline:
             recipe=dumps(self.recipe),
             base=str(self.recipe.base),
             profile=self.recipe.profile,
-            engine="local",
+            engine=builder.engine.name,
             workers=self.workers,
             until=self.until,
             stages=tuple(builder.reports),

@@ -16,7 +16,7 @@ from starsmith.storage import Store, sealed, to_json, unsealed
 from starsmith.table import Part, Table
 
 FORMAT = 1
-_FORMAT_FILE = "workspace.json"
+FORMAT_FILE = "workspace.json"
 BUILD_FILE = "build.json"
 
 
@@ -74,7 +74,7 @@ def open_store(path: Path | str, *, create: bool) -> Store:
     Raises StarsmithError for a folder that is no workspace or one of another version.
     """
     store = Store.at(path)
-    if store.exists(_FORMAT_FILE):
+    if store.exists(FORMAT_FILE):
         _check_format(store)
         return store
     if not create:
@@ -83,22 +83,22 @@ def open_store(path: Path | str, *, create: bool) -> Store:
             store.entries()
         raise StarsmithError(f"{path} is not a workspace. Make one with `starsmith build RECIPE --workspace {path}`.")
     _refuse_foreign(store)
-    store.write(_FORMAT_FILE, to_json({"format": FORMAT}))
+    store.write(FORMAT_FILE, to_json({"format": FORMAT}))
     return store
 
 
 def _refuse_foreign(store: Store) -> None:
     """Raise for anything but a workspace, an empty folder, or what a build leaves that was killed as it began."""
     found = store.entries()
-    if _FORMAT_FILE not in found and found not in (set(), {"lock"}, {"lock", "tmp"}):
+    if FORMAT_FILE not in found and found not in (set(), {"lock"}, {"lock", "tmp"}):
         raise StarsmithError(f"{store.root} is not a workspace and not empty. Choose another folder for the workspace.")
 
 
 def _check_format(store: Store) -> None:
     try:
-        found = json.loads(store.read(_FORMAT_FILE))["format"]
+        found = json.loads(store.read(FORMAT_FILE))["format"]
     except (ValueError, KeyError, TypeError) as error:
-        raise StarsmithError(f"{store.path(_FORMAT_FILE)} is damaged: {error}. Build into another folder.") from error
+        raise StarsmithError(f"{store.path(FORMAT_FILE)} is damaged: {error}. Build into another folder.") from error
     if found != FORMAT:
         raise StarsmithError(
             f"{store.root} is a workspace of format {found}; this version of Starsmith reads format {FORMAT}. "
@@ -137,7 +137,7 @@ def _is_recorded(store: Store, build: BuildRecord) -> bool:
 def _untimed(build: BuildRecord) -> BuildRecord:
     """Return the record without what differs between two runs of the same build."""
     stages = tuple(replace(stage, seconds=0.0, ran=0) for stage in build.stages)
-    return replace(build, stages=stages, workers=0)
+    return replace(build, stages=stages, workers=0, engine="")
 
 
 def read_build(store: Store) -> BuildRecord:

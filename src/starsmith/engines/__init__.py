@@ -6,8 +6,8 @@ same rows and the same bytes whatever the engine and however many workers it has
 """
 
 import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 import pyarrow as pa
@@ -54,6 +54,14 @@ class Query:
     def reads(self) -> frozenset[str]:
         """The names that follow FROM and JOIN: tables, and whatever the query itself defines."""
         return frozenset(_READS.findall(self.text))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SparkOptions:
+    """What is asked of Spark. Without `master`, the one of `spark-submit` or all cores of this machine."""
+
+    master: str | None = None
+    conf: Mapping[str, str] = field(default_factory=dict)
 
 
 class Engine(Protocol):

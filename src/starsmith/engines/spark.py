@@ -23,9 +23,9 @@ from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as columns
 
-from starsmith.engines import GARBAGE_THRESHOLD, Query, Task
+from starsmith.engines import GARBAGE_THRESHOLD, Query, SparkOptions, Task
 from starsmith.engines.sorted_parts import order_of, write_sorted
-from starsmith.engines.spark_session import executor_error
+from starsmith.engines.spark_session import executor_error, start
 from starsmith.engines.sql_subset import check
 from starsmith.errors import StarsmithError
 from starsmith.part_file import PartFile
@@ -73,6 +73,15 @@ class SparkEngine:
 
     def __init__(self, session: SparkSession) -> None:
         self._session = session
+
+    @classmethod
+    def start(cls, options: SparkOptions, *, store: Store, witness: str, spill: str) -> "SparkEngine":
+        """Return an engine on a session of its own.
+
+        `witness` is an object of the store that every executor must see; `spill` is a local folder.
+        Raises StarsmithError.
+        """
+        return cls(start(options, store=store, witness=witness, spill=spill))
 
     def map(
         self, function: Task[Any, Any], items: Sequence[Any], *, label: str, progress: Callable[[int], None]

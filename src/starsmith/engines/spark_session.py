@@ -9,8 +9,7 @@ import re
 import shutil
 import socket
 import sys
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from functools import partial
 from importlib import metadata, resources
 from pathlib import Path
@@ -22,6 +21,7 @@ from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
 import starsmith
+from starsmith.engines import SparkOptions
 from starsmith.errors import StarsmithError
 from starsmith.fingerprint import fingerprint
 from starsmith.storage import Store, disk_errors
@@ -76,14 +76,6 @@ for argument do
 done
 exec '{java}' "$@"
 """
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SparkOptions:
-    """What the command line says of Spark. Without `master`, the one of `spark-submit` or all cores of this machine."""
-
-    master: str | None = None
-    conf: Mapping[str, str] = field(default_factory=dict)
 
 
 def start(options: SparkOptions, *, store: Store, witness: str, spill: str) -> SparkSession:
