@@ -9,7 +9,6 @@ import gc
 import re
 import traceback
 import uuid
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import asdict
@@ -21,19 +20,18 @@ from py4j.protocol import Py4JJavaError
 from pyspark import Accumulator, AccumulatorParam, TaskContext
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as columns
 
 from starsmith.engines import GARBAGE_THRESHOLD, Query, SparkOptions, Task
 from starsmith.engines.sorted_parts import order_of, write_sorted
-from starsmith.engines.spark_session import executor_error, start
+from starsmith.engines.spark_session import executor_error, start, without_pandas
 from starsmith.engines.sql_subset import check
 from starsmith.errors import StarsmithError
 from starsmith.part_file import PartFile
 from starsmith.storage import Store
 from starsmith.table import Part, Table, write_part
 
-READS_PER_CORE = 4
-"""Tasks that read one table, per core: enough to even out parts of unequal size."""
+READ_BYTES = 16 << 20
+"""What a task reads of a table, as it lies on disk: a second's work. Most tables of a small corpus take one task."""
 
 _POLL_SECONDS = 0.1
 _PARTS = "shard string, name string, rows bigint, bytes bigint, digest string"
@@ -120,11 +118,11 @@ class SparkEngine:
         check(query)
         used = _words(query)
         try:
-            for name, table in tables.items():
-                self._rows(store, table, used).createOrReplaceTempView(name)
-            rows = self._session.sql(query.text).select(*query.schema.names)
-            parts = _sorted(rows, query)
-            written = _in_arrow(parts, partial(_write, store=store, query=query), _PARTS).collect()
+            with without_pandas():
+                for name, table in tables.items():
+                    self._rows(store, table, used).createOrReplaceTempView(name)
+                rows = _sorted(self._session.sql(query.text).select(*query.schema.names), query)
+                written = rows.mapInArrow(partial(_write, store=store, query=query), _PARTS).collect()
         except (PySparkException, Py4JJavaError) as error:
             raise _failure(f"Query {query.name}", str(error)) from error
         finally:
@@ -141,13 +139,13 @@ class SparkEngine:
     def _rows(self, store: Store, table: Table | pa.Table, used: frozenset[str]) -> DataFrame:
         """Return the columns of a table that a query may use, to be read by tasks."""
         schema = pa.schema([column for column in table.schema if column.name.lower() in used] or [table.schema[0]])
-        sources = table.parts if isinstance(table, Table) else (table,)
-        tasks = min(len(sources), READS_PER_CORE * self._session.sparkContext.defaultParallelism)
-        numbers = self._session.range(0, len(sources), 1, max(tasks, 1))
-        read = partial(_read, store=store, sources=sources, schema=pa.schema(map(_plain, schema)))
-        return _in_arrow(
-            numbers, read, ", ".join(f"`{each.name}` {_TYPES[str(each.type)]}" for each in map(_plain, schema))
-        )
+        plain = pa.schema(map(_plain, schema))
+        sources: Sequence[Part | pa.Table] = table.parts if isinstance(table, Table) else (table,)
+        size = sum(part.bytes for part in table.parts) if isinstance(table, Table) else 0
+        tasks = min(1 + size // READ_BYTES, max(len(sources), 1))
+        numbers = self._session.range(0, len(sources), 1, tasks)
+        read = partial(_read, store=store, sources=sources, schema=plain)
+        return numbers.mapInArrow(read, ", ".join(f"`{each.name}` {_TYPES[str(each.type)]}" for each in plain))
 
     def close(self) -> None:
         self._session.stop()
@@ -189,13 +187,6 @@ def _plain(column: pa.Field) -> pa.Field:
     return pa.field(column.name, pa.binary() if pa.types.is_fixed_size_binary(column.type) else column.type)
 
 
-def _in_arrow(rows: DataFrame, function: Callable[..., Any], schema: str) -> DataFrame:
-    with warnings.catch_warnings():
-        # Of Pandas and its version, of which nothing is used.
-        warnings.simplefilter("ignore", FutureWarning)
-        return rows.mapInArrow(function, schema)
-
-
 def _read(
     batches: Iterator[pa.RecordBatch], *, store: Store, sources: Sequence[Part | pa.Table], schema: pa.Schema
 ) -> Iterator[pa.RecordBatch]:
@@ -212,8 +203,8 @@ def _read(
 
 def _sorted(rows: DataFrame, query: Query) -> DataFrame:
     """Return the rows of each part in one partition, in order; without parts by shard, all in one."""
-    together = rows.repartition(columns.col(query.partition_by)) if query.partition_by else rows.repartition(1)
-    return together.sortWithinPartitions(*(columns.col(name).asc_nulls_first() for name in order_of(query)))
+    together = rows.repartition(query.partition_by) if query.partition_by else rows.repartition(1)
+    return together.sortWithinPartitions(*(rows[name].asc_nulls_first() for name in order_of(query)))
 
 
 def _write(batches: Iterator[pa.RecordBatch], *, store: Store, query: Query) -> Iterator[pa.RecordBatch]:

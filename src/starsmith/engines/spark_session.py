@@ -9,7 +9,9 @@ import re
 import shutil
 import socket
 import sys
+import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from importlib import metadata, resources
 from pathlib import Path
@@ -48,7 +50,7 @@ _EVERYWHERE = {
     # What crashed a worker is told in Spark's log.
     "spark.python.worker.faulthandler.enabled": "true",
     "spark.executorEnv.ARROW_DEFAULT_MEMORY_POOL": "system",
-    # Every worker would speak of the version of Pandas, of which nothing is used.
+    # As `without_pandas`, for workers.
     "spark.executorEnv.PYTHONWARNINGS": "ignore::FutureWarning",
     # No Hive: its metastore would be a folder in the current one.
     "spark.sql.catalogImplementation": "in-memory",
@@ -91,7 +93,8 @@ def start(options: SparkOptions, *, store: Store, witness: str, spill: str) -> S
         _prepare(master or "", spill)
     builder: Any = SparkSession.builder
     try:
-        session: SparkSession = builder.config(map=conf).getOrCreate()
+        with without_pandas():
+            session: SparkSession = builder.config(map=conf).getOrCreate()
     except (PySparkException, Py4JJavaError, OSError) as error:
         raise _not_started(error, master) from error
     _check_version(session.version, "The cluster")
@@ -99,6 +102,14 @@ def start(options: SparkOptions, *, store: Store, witness: str, spill: str) -> S
     if not is_one_process(session):
         _check_executors(session, store, witness)
     return session
+
+
+@contextmanager
+def without_pandas() -> Iterator[None]:
+    """Let PySpark not warn of a version of Pandas: it wants the package and nothing here uses it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        yield
 
 
 def is_one_process(session: SparkSession) -> bool:
