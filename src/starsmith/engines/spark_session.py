@@ -161,6 +161,8 @@ def _prepare(master: str, spill: str) -> None:
         # Its executors are started from an installation, which the package is.
         os.environ.setdefault("SPARK_HOME", str(Path(pyspark.__file__).parent))
         os.environ.setdefault("SPARK_SCALA_VERSION", "2.13")
+        # Else what they log is kept in that installation.
+        os.environ.setdefault("SPARK_WORKER_DIR", spill)
 
 
 def _java_home(spill: str) -> str | None:
