@@ -66,6 +66,10 @@ FORBIDDEN = [
     ("now", "SELECT current_timestamp", "same rows"),
     ("sample", "SELECT a FROM t USING SAMPLE 10", "sample in a stage"),
     ("sample", "SELECT a FROM t TABLESAMPLE (10 PERCENT)", "sample in a stage"),
+    ("star", "SELECT DISTINCT * FROM t", "*: decides"),
+    ("star", "SELECT a, t.* FROM t UNION ALL SELECT a, b FROM u", "t . *: decides"),
+    ("star", "SELECT a FROM (SELECT b FROM t EXCEPT SELECT * FROM u) AS s", "*: decides"),
+    ("star", "SELECT *, count(*) AS n FROM t GROUP BY ALL", "*: decides"),
     ("power", "SELECT a ^ 2 FROM t", "^ :"),
 ]
 
@@ -82,6 +86,8 @@ ALLOWED = [
     "SELECT sum(length), avg(num_lines), max(alpha_fraction) FROM t",
     "SELECT sum(CASE WHEN alpha_fraction < 0.25 THEN 1 ELSE 0 END) AS few FROM t",
     "SELECT sum(CAST(round(alpha_fraction * 1000) AS BIGINT)) FROM t",
+    "SELECT a, count(*) * 2 AS n FROM (SELECT * FROM t) AS s GROUP BY ALL",
+    "SELECT DISTINCT a FROM (SELECT t.* FROM t) AS s UNION SELECT a FROM (SELECT u.* FROM u) AS v",
     "SELECT 'it''s [fine]; \"quoted\" in a literal' AS s FROM t -- ORDER BY a, unnest(b) [1]",
     "SELECT a /* hash(a) */ FROM t ANTI JOIN u ON t.a = u.a",
     "WITH s AS (SELECT a FROM t) SELECT a FROM s UNION ALL SELECT b FROM u EXCEPT SELECT c FROM v",

@@ -46,6 +46,7 @@ _INTEGER_TYPES = {"TINYINT", "SMALLINT", "INT", "INTEGER", "BIGINT", "LONG", "IN
 _WHOLE_CALLS = {"FLOOR", "CEIL", "CEILING", "ROUND", "TRUNC", "COUNT", "LENGTH"}
 _COMPARISONS = {"<", ">", "<=", ">=", "=", "<>", "!=", "IS", "IN", "LIKE", "AND", "OR", "NOT", "BETWEEN"}
 _FRACTION_TYPES = {"FLOAT", "DOUBLE", "REAL", "FLOAT4", "FLOAT8"}
+_SET_OPERATIONS = {"UNION", "EXCEPT", "INTERSECT"}
 _FLOAT_SUMS = {"SUM", "AVG", "MEAN", "STDDEV", "STDDEV_POP", "STDDEV_SAMP", "VARIANCE", "VAR_POP", "VAR_SAMP"}
 
 _FORBIDDEN_CALLS: dict[str, str] = {
@@ -309,6 +310,19 @@ def _literals_and_names(tokens: list[_Token], _fractions: frozenset[str]) -> Ite
             yield f"{token.text}: a name to one engine, a string or an error to the other; use plain names."
 
 
+def _stars(tokens: list[_Token], _fractions: frozenset[str]) -> Iterator[str]:
+    """An engine may read only the columns that a query names, so what a star stands for must change no row."""
+    for i, token in enumerate(tokens):
+        before = tokens[i - 1].upper if i else ""
+        if token.text != "*" or before not in {"SELECT", "DISTINCT", ",", "."}:
+            continue
+        start = i - 2 if before == "." else i
+        beside = [other.upper for other in tokens if other.opener == token.opener]
+        groups_all = any(beside[j : j + 3] == ["GROUP", "BY", "ALL"] for j in range(len(beside)))
+        if groups_all or tokens[start - 1].upper == "DISTINCT" or not _SET_OPERATIONS.isdisjoint(beside):
+            yield f"{_text(tokens[start : i + 1])}: decides which rows are equal; name the columns."
+
+
 def _words(tokens: list[_Token], _fractions: frozenset[str]) -> Iterator[str]:
     for token, following in pairwise([*tokens, _Token(kind="symbol", text=";", depth=0, opener=-1)]):
         reason = _FORBIDDEN_WORDS.get(token.upper) or (following.text == "(" and _FORBIDDEN_CALLS.get(token.upper))
@@ -328,5 +342,6 @@ _RULES: tuple[_Rule, ...] = (
     _float_sums,
     _concat,
     _literals_and_names,
+    _stars,
     _words,
 )
