@@ -7,8 +7,10 @@ import dataclasses
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -122,3 +124,111 @@ def test_equal_bytes(recipe_of, reference, tree_digest, tmp_path, request, profi
         request.getfixturevalue("jvm")
     build(recipe_of(profile), tmp_path / "w", name)
     assert made(tmp_path / "w", tree_digest) == reference(profile)
+
+
+# ---- what is killed in the middle
+
+
+def records(workspace, *kinds):
+    """How many pieces of work of some kinds have been done; of all kinds if none is named."""
+    places = [workspace / "records" / kind for kind in kinds] or [workspace / "records"]
+    return sum(path.is_file() for place in places for path in place.rglob("*.json"))
+
+
+def descendants(process):
+    """Every process below one, as {id: command line}."""
+    known = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+                known[int(entry.name)] = parent, (entry / "cmdline").read_bytes()
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+    found = {process}
+    while more := {child for child, (parent, _) in known.items() if parent in found} - found:
+        found |= more
+    return {each: known[each][1] for each in found - {process}}
+
+
+def is_alive(process):
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def start(recipe, workspace, name):
+    arguments = command(recipe, workspace, name)
+    return subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+
+
+def wait_until(condition, driver):
+    """Wait until `condition()`, which must come true while the driver is at work."""
+    end = time.monotonic() + WAIT_SECONDS
+    while not condition():
+        assert time.monotonic() < end
+        assert driver.poll() is None, driver.communicate()[1].decode()
+        time.sleep(0.01)
+
+
+def test_executors_are_killed(jvm, recipe_of, reference, tree_digest, tmp_path):
+    """One in the middle of a map, another in the middle of the queries; the build goes on."""
+    profile = "stack-v2-fixed"
+    driver = start(recipe_of(profile), tmp_path / "w", "spark-cluster")
+    killed = []
+
+    def kill_one():
+        executors = [
+            process
+            for process, line in descendants(driver.pid).items()
+            if b"CoarseGrainedExecutorBackend" in line and process not in killed
+        ]
+        if executors:
+            os.kill(executors[0], signal.SIGKILL)
+            killed.append(executors[0])
+        return bool(executors)
+
+    try:
+        wait_until(lambda: records(tmp_path / "w", "annotate") >= 2, driver)
+        wait_until(kill_one, driver)
+        wait_until(lambda: records(tmp_path / "w", "sql") >= 6, driver)
+        wait_until(kill_one, driver)
+        _, errors = driver.communicate(timeout=WAIT_SECONDS)
+    finally:
+        driver.kill()
+    assert driver.returncode == 0, errors.decode()
+    assert len(set(killed)) == 2
+    assert made(tmp_path / "w", tree_digest) == reference(profile)
+
+
+@pytest.mark.parametrize(("first", "second"), [("spark-local", "local-2"), ("local-2", "spark-local")])
+def test_a_driver_is_killed_and_another_engine_goes_on(jvm, recipe_of, reference, tree_digest, tmp_path, first, second):
+    profile = "stack-v2"
+    driver = start(recipe_of(profile), tmp_path / "w", first)
+    try:
+        wait_until(lambda: records(tmp_path / "w", "sql") >= 4, driver)
+        family = descendants(driver.pid)
+    finally:
+        driver.kill()
+        driver.communicate()
+    before = set((tmp_path / "w" / "records").rglob("*.json"))
+    assert not (tmp_path / "w" / "build.json").exists()
+    end = time.monotonic() + 60
+    while survivors := {process for process in family if is_alive(process)}:
+        assert time.monotonic() < end, f"still alive: {survivors}"
+        time.sleep(0.05)
+    times = {path: path.stat().st_mtime_ns for path in before}
+    build(recipe_of(profile), tmp_path / "w", second)
+    assert {path: path.stat().st_mtime_ns for path in before} == times, (
+        "what one engine did the other does not do again"
+    )
+    assert made(tmp_path / "w", tree_digest) == reference(profile)
+    assert json.loads((tmp_path / "w" / "build.json").read_bytes())["engine"] == second.partition("-")[0]
+
+
+def test_a_finished_build_is_finished_on_every_engine(jvm, recipe_of, tmp_path):
+    build(recipe_of("stack-v2"), tmp_path / "w", "local-2")
+    record = (tmp_path / "w" / "build.json").read_bytes()
+    assert build(recipe_of("stack-v2"), tmp_path / "w", "spark-local")["ran"] == 0
+    assert (tmp_path / "w" / "build.json").read_bytes() == record
