@@ -2,7 +2,7 @@
 # Needs Python 3.11 or newer, git and make. Choose another interpreter with `make demo PYTHON=/path/to/python`.
 
 .DELETE_ON_ERROR:
-.PHONY: demo test check docs reference bench truth clean
+.PHONY: demo test conformance check docs reference bench truth clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -20,6 +20,10 @@ demo: $(INSTALLED)
 
 test: check docs
 	$(BIN)/python -m pytest -n 2
+
+# Every profile on every engine, compared byte by byte; `make test` does some pairs of it.
+conformance: $(INSTALLED_DEV)
+	STARSMITH_CONFORMANCE=full $(BIN)/python -m pytest tests/engines/test_conformance.py
 
 check: $(INSTALLED_DEV)
 	$(BIN)/ruff check .

@@ -108,7 +108,7 @@ class SparkEngine:
                     else:
                         yield value
                 running.result()
-            except Py4JJavaError as error:
+            except (PySparkException, Py4JJavaError) as error:
                 raise _failure(label, str(error), items) from error
             finally:
                 if not running.done():

@@ -10,7 +10,7 @@ import shutil
 import socket
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from importlib import metadata, resources
@@ -67,6 +67,7 @@ SHUFFLE_TASKS_PER_CORE = 4
 SAME_PACKAGES = ("pyarrow", "numpy", "numba", "enry-python", "licenseclassifier", "chardet")
 """Bytes depend on these, so that executors must have them in the driver's versions."""
 
+_MASTERS = r"local(\[[^]]+\])?$|local-cluster\[\d+,\d+,\d+\]$|spark://|yarn$|k8s://"
 _VECTOR = "jdk.incubator.vector"
 _JAVA = """#!/bin/sh
 for argument do
@@ -118,6 +119,8 @@ def is_one_process(session: SparkSession) -> bool:
 
 
 def _conf(options: SparkOptions, *, master: str | None, spill: str, is_submitted: bool) -> dict[str, str]:
+    if master is not None and not re.match(_MASTERS, master):
+        raise StarsmithError(f"--spark-master {master}: not one of local[N], spark://HOST:PORT, yarn and k8s://URL.")
     for key, value in FIXED.items():
         if options.conf.get(key, value) != value:
             raise StarsmithError(
@@ -261,15 +264,19 @@ def _check_executors(session: SparkSession, store: Store, witness: str) -> None:
             .mapPartitions(partial(_witnessed, store=store, witness=witness))
             .collect()
         )
-    except Py4JJavaError as error:
-        raise executor_error(str(error)) or StarsmithError(
-            f"A first task on Spark failed: {str(error.java_exception).partition(chr(10))[0]}"
-        ) from error
+    except (PySparkException, Py4JJavaError) as error:
+        first = str(error).strip().partition("\n")[0]
+        raise executor_error(str(error)) or StarsmithError(f"A first task on Spark failed: {first}") from error
+    compare(answers, store.path(witness))
+
+
+def compare(answers: Iterable[tuple[str, dict[str, str], bool]], witness: str) -> None:
+    """Raise StarsmithError if an executor, by its (host, packages, sees the workspace), would not do what we do."""
     own = carried()
     for host, found, sees in answers:
         if not sees:
             raise StarsmithError(
-                f"The executor on {host} does not see {store.path(witness)}. "
+                f"The executor on {host} does not see {witness}. "
                 "Executors need the workspace too: choose an object store, or a folder that every machine mounts."
             )
         for package, version in found.items():
@@ -282,10 +289,13 @@ def _check_executors(session: SparkSession, store: Store, witness: str) -> None:
 
 def executor_error(trace: str) -> StarsmithError | None:
     """Return what a trace says that every task of a build may meet: an executor without Starsmith."""
-    missing = re.search(r"ModuleNotFoundError: No module named '(\w+)", trace)
-    if missing is None:
+    if "PYTHON_VERSION_MISMATCH" in trace:
+        found = "An executor runs another version of Python than the driver"
+    elif missing := re.search(r"ModuleNotFoundError: No module named '(\w+)", trace):
+        found = f"An executor has no Python package {missing[1]!r}"
+    else:
         return None
     return StarsmithError(
-        f"An executor has no Python package {missing[1]!r}. Install Starsmith where executors run, in the driver's "
-        "version (`pip install starsmith`), and name that Python with --spark-conf spark.pyspark.python=PATH."
+        f"{found}. Install Starsmith where executors run, in the driver's version (`pip install 'starsmith[spark]'`), "
+        "and name that Python with --spark-conf spark.pyspark.python=PATH."
     )
