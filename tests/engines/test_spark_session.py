@@ -13,9 +13,9 @@ from starsmith.storage import Store
 
 if os.environ.get("CI") != "true":
     pytest.importorskip("pyspark")
-import pyspark  # noqa: E402 (where it is absent, tests skip)
+import pyspark
 
-from starsmith.engines import spark_session  # noqa: E402 (it needs PySpark)
+from starsmith.engines import spark_session
 
 
 def start(tmp_path, **options):

@@ -65,9 +65,14 @@ class SparkOptions:
 
 
 class Engine(Protocol):
-    """What a build needs of the place it runs on. `name` is what the record of a build says of it."""
+    """What a build needs of the place it runs on. `name` and `workers` are what the record of a build says of it."""
 
     name: str
+    workers: int
+
+    def prepare(self, *, workers: int, modules: Sequence[str]) -> None:
+        """Make ready, beside what the driver does, for a short run that needs few workers and these modules."""
+        ...
 
     def map(
         self, function: Task[Any, Any], items: Sequence[Any], *, label: str, progress: Callable[[int], None]

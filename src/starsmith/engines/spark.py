@@ -71,6 +71,7 @@ class SparkEngine:
 
     def __init__(self, session: SparkSession) -> None:
         self._session = session
+        self.workers = int(session.sparkContext.defaultParallelism)
 
     @classmethod
     def start(cls, options: SparkOptions, *, store: Store, witness: str, spill: str) -> "SparkEngine":
@@ -80,6 +81,9 @@ class SparkEngine:
         Raises StarsmithError.
         """
         return cls(start(options, store=store, witness=witness, spill=spill))
+
+    def prepare(self, *, workers: int, modules: Sequence[str]) -> None:
+        """Spark's workers start with their first task and stay."""
 
     def map(
         self, function: Task[Any, Any], items: Sequence[Any], *, label: str, progress: Callable[[int], None]
