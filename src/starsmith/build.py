@@ -333,7 +333,7 @@ def _pending(store: Store, record: BuildRecord) -> str | None:
 
     try:
         recipe = loads(record.recipe, base=Path(record.base), name="the recipe of the last build")
-        with _engine(store, 1) as engine:
+        with _engine(store, workers=1, spark=None) as engine:
             builder = Builder(store=store, engine=engine, reporter=Quiet(), plan=True)
             Pipeline(recipe=recipe, builder=builder, workers=1, until=record.until).run()
     except WouldRun as found:

@@ -23,10 +23,11 @@ from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
 import starsmith
+from starsmith.disk import disk_errors
 from starsmith.engines import SparkOptions
 from starsmith.errors import StarsmithError
 from starsmith.fingerprint import fingerprint
-from starsmith.storage import Store, disk_errors
+from starsmith.storage import Store
 
 OLDEST, NEWEST = (4, 3), (4, 4)
 """Versions of Spark from the first to, less itself, the second. QUALIFY came with 4.3; later ones are not tried."""
