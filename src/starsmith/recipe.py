@@ -160,7 +160,7 @@ def load(path: Path | str) -> Recipe:
     Raises StarsmithError, with file, line and key, for a file that cannot be read or is not a recipe.
     """
     file = Path(path)
-    return loads(_read(file), base=file.absolute().parent, name=str(path))
+    return loads(read_recipe(file), base=file.absolute().parent, name=str(path))
 
 
 def loads(text: str, *, base: Path, name: str = "recipe.toml") -> Recipe:
@@ -213,7 +213,7 @@ def dumps(recipe: Recipe) -> str:
     return "\n".join(blocks)
 
 
-def _read(file: Path) -> str:
+def read_recipe(file: Path) -> str:
     if file.is_dir():
         raise StarsmithError(f"{file} is a folder; expected a recipe, which is a TOML file.")
     if file.exists() and not file.is_file():
