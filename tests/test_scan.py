@@ -1,8 +1,11 @@
 """The scan of survivors in whole builds: what falls, what takes its place, what is not scanned twice."""
 
+import contextlib
 import json
 import random
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +14,15 @@ import pyarrow.dataset as ds
 import pytest
 
 from starsmith import scan
+from starsmith.curate.malware import Database
 from starsmith.detectors import Detectors
-from starsmith.document import BENCHMARK_MATCHES, FINDINGS, SCANS
+from starsmith.document import BENCHMARK_MATCHES, FINDINGS, ID_BYTES, SCANS
 from starsmith.errors import StarsmithError
 from starsmith.ledger import LEDGER
-from starsmith.settings import DecontaminationSettings, RedactionSettings
+from starsmith.scan_rows import rows_of, together
+from starsmith.settings import DecontaminationSettings, MalwareSettings, RedactionSettings
 from starsmith.storage import Store
-from starsmith.table import Table
+from starsmith.table import Part, Table
 from starsmith.workspace import read_build
 
 Row = dict[str, Any]
@@ -37,7 +42,7 @@ def benchmark(folder: Path) -> str:
     return f'[[benchmark]]\nname = "own"\npath = "{folder / "own.jsonl"}"\nprompt = "prompt"\n'
 
 
-def rows_of(workspace: Path, name: str, schema: pa.Schema) -> list[Row]:
+def table_rows(workspace: Path, name: str, schema: pa.Schema) -> list[Row]:
     store = Store(str(workspace))
     rows: list[Row] = read_build(store).table(name, schema).read(store).to_pylist()
     return rows
@@ -45,7 +50,7 @@ def rows_of(workspace: Path, name: str, schema: pa.Schema) -> list[Row]:
 
 def verdicts(workspace: Path) -> dict[str, str]:
     """Return the verdict on every path; a test's paths are told apart by their names."""
-    return {row["path"]: row["verdict"] for row in rows_of(workspace, "ledger", LEDGER)}
+    return {row["path"]: row["verdict"] for row in table_rows(workspace, "ledger", LEDGER)}
 
 
 def released(workspace: Path) -> dict[str, Row]:
@@ -81,7 +86,7 @@ def test_what_must_not_be_published_is_replaced_and_counted(own_corpus, source_c
     assert secret["content"].count("\n") == text.count(b"\n")
     assert secret["text_sha256"] != secret["content_sha256"]
     assert plain["text_sha256"] == plain["content_sha256"]
-    findings = rows_of(tmp_path / "w", "findings", FINDINGS)
+    findings = table_rows(tmp_path / "w", "findings", FINDINGS)
     assert [(row["kind"], row["line"]) for row in findings] == [("email", 1), ("ipv4", 1), ("password", 2)]
     assert all(text[row["start"] : row["end"]] in text for row in findings)
 
@@ -108,12 +113,12 @@ def test_the_best_clean_one_of_a_cluster_takes_the_place(own_corpus, source_code
     assert found["first.py"] == "benchmark.text"
     kept = [path for path in ("second.py", "third.py") if found[path] == "keep"]
     assert len(kept) == 1
-    (row,) = (row for row in rows_of(tmp_path / "w", "ledger", LEDGER) if row["path"] == "first.py")
+    (row,) = (row for row in table_rows(tmp_path / "w", "ledger", LEDGER) if row["path"] == "first.py")
     assert (row["stage"], row["detail"]) == ("scan", "own Own/1 (prompt)")
-    matches = rows_of(tmp_path / "w", "benchmark_matches", BENCHMARK_MATCHES)
+    matches = table_rows(tmp_path / "w", "benchmark_matches", BENCHMARK_MATCHES)
     assert [(row["benchmark"], row["problem"], row["kind"]) for row in matches] == [("own", "Own/1", "text")]
-    (near,) = (row for row in rows_of(tmp_path / "w", "ledger", LEDGER) if row["verdict"] == "duplicate.near")
-    (winner,) = (row for row in rows_of(tmp_path / "w", "ledger", LEDGER) if row["document_id"] == near["winner_id"])
+    (near,) = (row for row in table_rows(tmp_path / "w", "ledger", LEDGER) if row["verdict"] == "duplicate.near")
+    (winner,) = (row for row in table_rows(tmp_path / "w", "ledger", LEDGER) if row["document_id"] == near["winner_id"])
     assert winner["path"] == kept[0]
 
 
@@ -153,7 +158,7 @@ def test_the_same_is_kept_as_if_what_is_bad_had_never_been_there(
     assert not any(path.startswith("/bad") for path in released(tmp_path / "with"))
     fallen = [verdict for path, verdict in verdicts(tmp_path / "with").items() if path.startswith("bad")]
     assert set(fallen) <= {"benchmark.text", "duplicate.near"}
-    scanned = rows_of(tmp_path / "with", "scans", SCANS)
+    scanned = table_rows(tmp_path / "with", "scans", SCANS)
     assert len({row["content_id"] for row in scanned}) == len(scanned), "nothing is scanned twice"
 
 
@@ -249,21 +254,114 @@ def test_a_content_on_which_a_scan_crashes_is_a_row_of_the_ledger(
     own_corpus.add("acme/tools", {"LICENSE": mit, "a.py": source_code("a"), "b.py": b"# poison\n" + source_code("b")})
     monkeypatch.setattr(scan, "Isolated", Broken)
     build_into(own_corpus.recipe(), tmp_path / "w", workers=0)
-    rows = {row["path"]: row for row in rows_of(tmp_path / "w", "ledger", LEDGER)}
+    rows = {row["path"]: row for row in table_rows(tmp_path / "w", "ledger", LEDGER)}
     assert (rows["b.py"]["stage"], rows["b.py"]["verdict"]) == ("scan", "error.crashed")
     assert rows["b.py"]["detail"] == "ValueError: it broke"
     assert rows["a.py"]["verdict"] == "keep"
 
 
-def test_what_stalled_is_not_taken_over(tmp_path):
-    store = Store(str(tmp_path))
-    detectors = Detectors(redaction=RedactionSettings(), decontamination=DecontaminationSettings())
-    batch = pa.RecordBatch.from_arrays([pa.array([bytes(20)], pa.binary(20))], names=["content_id"])
-    stalled = scan.poisoned(batch, "stalled", "", shard="s", detectors=detectors)
-    assert stalled.stalled == 1
-    part = scan.write_part(store, "scans", SCANS, [stalled.scans], shard="s")
-    work = scan.ScanShard(wanted=part, contents=part, detectors=detectors, known={"scans": (part,)})
-    assert work._taken_over(store, pa.array([bytes(20)], pa.binary(20))).scans.num_rows == 0
+IDS = pa.array([bytes([number]) * ID_BYTES for number in range(3)], pa.binary(ID_BYTES))
+ON = Detectors(
+    redaction=RedactionSettings(),
+    decontamination=DecontaminationSettings(),
+    index=Part(shard="", name="", rows=1, bytes=1, digest="1"),
+    malware=MalwareSettings(clamd="anywhere"),
+    database="yesterday's",
+)
+CHANGED = {
+    "redaction": replace(ON, redaction=RedactionSettings(keys=False)),
+    "decontamination": replace(ON, index=Part(shard="", name="", rows=1, bytes=1, digest="2")),
+    "malware": replace(ON, database="today's"),
+}
+
+
+def taken_over(found: scan.Scanned, detectors: Detectors) -> tuple[scan.Scanned, dict[str, list[bytes]]]:
+    """Write what ON found in IDS as rows; return what other detectors take over from them, and about what."""
+    found = together([found])
+    tables = {"findings": found.findings, "benchmark_matches": found.benchmark_matches}
+    tables["scans"] = rows_of("s", IDS, found, ON)
+    known, ids = scan.taken_over(tables, IDS, detectors)
+    return known, {name: each.to_pylist() for name, each in ids.items()}
+
+
+def found_everything() -> scan.Scanned:
+    first, second, third = IDS.to_pylist()
+    finding = {"content_id": first, "kind": "email", "start": 0, "end": 3, "line": 1}
+    match = {"content_id": second, "benchmark": "own", "problem": "1", "field": "prompt", "kind": "text"}
+    match |= {"position": 0, "share": 1.0}
+    return scan.Scanned(
+        findings=pa.Table.from_pylist([finding], schema=FINDINGS),
+        benchmark_matches=pa.Table.from_pylist([match], schema=BENCHMARK_MATCHES),
+        signatures={third: ("Own.Worm", "Own.Worm (yesterday's)")},
+    )
+
+
+def test_equal_detectors_take_over_everything_and_make_the_same_rows():
+    known, ids = taken_over(found_everything(), ON)
+    assert known == found_everything()
+    assert all(each == IDS.to_pylist() for each in ids.values())
+    assert [row["reason"] for row in rows_of("s", IDS, known, ON).to_pylist()] == [
+        None,
+        "benchmark.text",
+        "malware.signature",
+    ]
+
+
+@pytest.mark.parametrize("name", CHANGED)
+def test_a_detector_that_changed_looks_again_and_the_others_do_not(name):
+    known, ids = taken_over(found_everything(), CHANGED[name])
+    assert {other for other, each in ids.items() if each} == set(ids) - {name}
+    emptied = {"redaction": "findings", "decontamination": "benchmark_matches", "malware": "signatures"}[name]
+    assert len(getattr(known, emptied)) == 0
+    assert all(
+        len(getattr(known, other)) == 1 for other in ("findings", "benchmark_matches", "signatures") if other != emptied
+    )
+
+
+def test_a_detector_that_is_off_takes_nothing_over():
+    known, _ = taken_over(found_everything(), replace(ON, index=None, malware=None))
+    assert (known.benchmark_matches.num_rows, known.signatures, known.findings.num_rows) == (0, {}, 1)
+
+
+def test_malware_behind_another_reason_is_looked_for_again_since_its_evidence_is_not_in_the_row():
+    both = IDS.to_pylist()[1]
+    found = replace(found_everything(), signatures={both: ("Own.Worm", "Own.Worm (yesterday's)")})
+    known, ids = taken_over(found, CHANGED["decontamination"])
+    assert (known.signatures, both in ids["malware"]) == ({}, False)
+
+
+@pytest.mark.parametrize(
+    ("reason", "detectors", "is_known"),
+    [
+        ("error.crashed", ON, True),
+        ("error.crashed", CHANGED["malware"], True),
+        ("error.crashed", CHANGED["redaction"], False),
+        ("error.crashed", CHANGED["decontamination"], False),
+        ("error.stalled", ON, False),
+    ],
+)
+def test_what_failed_is_scanned_again_if_it_stalled_or_either_scan_of_the_text_has_changed(reason, detectors, is_known):
+    first = IDS.to_pylist()[0]
+    found = scan.Scanned(failed={first: (reason, "why")})
+    assert found.is_final == (reason != "error.stalled")
+    known, ids = taken_over(found, detectors)
+    assert known.failed == (found.failed if is_known else {})
+    assert (first in ids["redaction"] or first in ids["decontamination"]) == is_known
+
+
+def test_nothing_is_left_of_what_one_scan_found_where_the_other_failed():
+    first = IDS.to_pylist()[0]
+    found = together([found_everything(), scan.Scanned(failed={first: ("error.crashed", "why")})])
+    row = rows_of("s", IDS, found, ON).to_pylist()[0]
+    assert (row["reason"], row["num_emails"], found.findings.num_rows) == ("error.crashed", 0, 0)
+
+
+def test_rows_of_an_earlier_version_are_not_taken_over():
+    rows = rows_of("s", IDS, found_everything(), ON)
+    old = rows.set_column(rows.schema.names.index("detectors"), SCANS.field("detectors"), [["0" * 64] * 3])
+    tables = {"scans": old, "findings": FINDINGS.empty_table(), "benchmark_matches": BENCHMARK_MATCHES.empty_table()}
+    _, ids = scan.taken_over(tables, IDS, ON)
+    assert not any(len(each) for each in ids.values())
 
 
 def test_the_order_of_batches_and_what_was_known_leave_no_trace(own_corpus, source_code, mit, build_into, tmp_path):
@@ -318,7 +416,7 @@ def clamd(infected: bytes, tmp_path_factory: pytest.TempPathFactory, new_clamd: 
 
 def test_malware_is_left_out_with_signature_and_database(clamd, own_corpus, build_into, tmp_path):
     result = build_into(own_corpus.recipe(malware(clamd)), tmp_path / "w", workers=0)
-    rows = {row["path"]: row for row in rows_of(tmp_path / "w", "ledger", LEDGER)}
+    rows = {row["path"]: row for row in table_rows(tmp_path / "w", "ledger", LEDGER)}
     assert (rows["first.py"]["stage"], rows["first.py"]["verdict"]) == ("scan", "malware.signature")
     database = result.record.versions["malware"]
     assert database.startswith("ClamAV ")
@@ -329,6 +427,28 @@ def test_malware_is_left_out_with_signature_and_database(clamd, own_corpus, buil
     changed = build_into(own_corpus.recipe(malware(clamd, signatures="two")), tmp_path / "w", workers=0)
     (scanned,) = (stage for stage in changed.record.stages if stage.name == "scan")
     assert scanned.counts["taken_over"] == 0, "other signatures, so everything is scanned again"
+
+
+def test_newer_signatures_are_named_by_what_they_find_and_only_a_removal_accepts_them(monkeypatch):
+    class Today(contextlib.nullcontext):  # type: ignore[type-arg]
+        database = Database(engine="1.4", number=2, built=datetime(2026, 11, 23, tzinfo=UTC))
+
+        def __init__(self, settings: MalwareSettings, *, probe: bytes) -> None:
+            super().__init__(self)
+
+        def scan(self, contents: list[bytes]) -> list[str | None]:
+            return ["New.Worm" if content == b"worm" else None for content in contents]
+
+    monkeypatch.setattr(scan, "Scanner", Today)
+    batch = pa.RecordBatch.from_pydict({"content_id": IDS[:2], "content": [b"worm", b"fine"]})
+    with scan._malware_scanner(replace(ON, newer=True)) as signatures_of:
+        detail = "New.Worm (ClamAV 1.4, signatures 2 of 2026-11-23)"
+        assert signatures_of(batch) == {IDS[0].as_py(): ("New.Worm", detail)}
+    with (
+        scan._malware_scanner(ON) as signatures_of,
+        pytest.raises(StarsmithError, match="in place of yesterday's"),
+    ):
+        signatures_of(batch)
 
 
 def test_signatures_without_date_or_name_end_the_build(clamd, own_corpus, build_into, tmp_path):

@@ -24,8 +24,11 @@ from starsmith.storage import Store
 from starsmith.table import Part, Table
 from starsmith.workspace import BuildRecord
 
-VERSION = 1
+VERSION = 2
 """Raised whenever equal contents and settings may give other rows."""
+
+DETECTORS = ("redaction", "decontamination", "malware")
+_IDLE = "-"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,11 +47,27 @@ class Detectors:
     newer: bool = False
 
     @cached_property
+    def at_work(self) -> frozenset[str]:
+        """Which of DETECTORS look at contents."""
+        idle = {"decontamination": self.index is None, "malware": self.malware is None}
+        return frozenset(name for name in DETECTORS if not idle.get(name))
+
+    @cached_property
     def fingerprint(self) -> str:
-        """Of everything that a row of SCANS depends on beside the content."""
-        index = None if self.index is None else self.index.digest
+        """Of everything that a row of SCANS depends on beside the content: a word for each of DETECTORS."""
         most = None if self.malware is None else self.malware.max_bytes
-        return fingerprint([self.versions(), self.redaction, index, self.decontamination, most])
+        given = {
+            "redaction": [redact.DETECTOR_VERSION, self.redaction],
+            "decontamination": [decontaminate.VERSION, self.index and self.index.digest, self.decontamination],
+            "malware": [most, self.database],
+        }
+        return " ".join(fingerprint([VERSION, given[name]]) if name in self.at_work else _IDLE for name in DETECTORS)
+
+    def is_equal(self, other: str, number: int) -> bool:
+        """Whether what one of DETECTORS found under another fingerprint is what it would find again."""
+        own, words = self.fingerprint.split(" "), other.split(" ")
+        # A workspace of an earlier version has one word.
+        return len(words) == len(own) and words[number] == own[number]
 
     def versions(self) -> dict[str, str]:
         """Return the versions of what scans, for the manifest; the index is known by its digest."""

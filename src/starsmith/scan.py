@@ -1,16 +1,17 @@
 """Scan: what is too dear to look for in every document is looked for in those that may be released.
 
 Secrets and personal data (section 5 of the paper's data description), texts of benchmarks and malware (section 6). A
-scan is a function of the content and of what scans, so rows of an earlier build are taken over where both are equal.
+scan is a function of the content and of what scans, so what a detector found in an earlier build is taken over where
+both are equal.
 What is found means stands in `curate`; what becomes of a document is decided by `decisions`, what is replaced in it
 is replaced by `release`.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from functools import lru_cache, partial
-from typing import Any
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import lru_cache, partial, reduce
+from itertools import compress
 
 import numpy as np
 import pyarrow as pa
@@ -19,9 +20,9 @@ import pyarrow.compute as pc
 from starsmith.builder import Builder
 from starsmith.curate import decontaminate, encoding, redact
 from starsmith.curate.decontaminate import Index
-from starsmith.curate.findings import GROUPS, Findings, group_of
+from starsmith.curate.findings import GROUPS
 from starsmith.curate.malware import Scanner
-from starsmith.detectors import Detectors, database_of
+from starsmith.detectors import DETECTORS, Detectors, database_of
 from starsmith.document import BENCHMARK_MATCHES, FINDINGS, ID_BYTES, SCANS
 from starsmith.engines import Query
 from starsmith.errors import StarsmithError, StoreFault
@@ -30,7 +31,7 @@ from starsmith.isolation import Isolated
 from starsmith.job import Outcome, Progress, Work
 from starsmith.ledger import DROPS
 from starsmith.part_file import PartFile, reading
-from starsmith.settings import DecontaminationSettings
+from starsmith.scan_rows import Scanned, Signatures, rows_of, taken_over, together
 from starsmith.storage import Store
 from starsmith.table import Part, Table, union, write_part
 from starsmith.workspace import read_build
@@ -40,22 +41,6 @@ WANTED = pa.schema([SCANS.field("shard"), SCANS.field("content_id")])
 TABLES = {"scans": SCANS, "findings": FINDINGS, "benchmark_matches": BENCHMARK_MATCHES}
 
 _BATCH_BYTES = 4 << 20
-_COUNTS = tuple(f"num_{group}" for group in GROUPS)
-_ORDERS = {
-    "scans": ("content_id",),
-    "findings": ("content_id", "start", "end", "kind"),
-    "benchmark_matches": ("content_id", "position", "kind", "benchmark", "problem", "field"),
-}
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Scanned:
-    """Rows about some contents; `stalled` counts those that another run may scan after all."""
-
-    scans: pa.Table
-    findings: pa.Table
-    benchmark_matches: pa.Table
-    stalled: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,111 +60,105 @@ class ScanShard:
 
     def __call__(self, store: Store, *, attempt: int, progress: Progress) -> Outcome:
         wanted = Table(name="wanted", schema=WANTED, parts=(self.wanted,)).read(store)["content_id"].combine_chunks()
-        known = self._taken_over(store, wanted)
-        missing = wanted.filter(pc.invert(pc.is_in(wanted, value_set=known.scans["content_id"].combine_chunks())))
-        progress(known.scans.num_rows)
-        new = list(self._new(store, missing, attempt, progress)) if len(missing) else []
-        rows = _together([known, *new])
+        known, to_do = self._taken_over(store, wanted)
+        progress(len(wanted) - to_do.num_rows)
+        found = together([known, *self._new(store, to_do, attempt, progress)])
+        tables = {
+            "scans": rows_of(self.wanted.shard, wanted, found, self.detectors),
+            "findings": found.findings,
+            "benchmark_matches": found.benchmark_matches,
+        }
         parts = {
-            name: (write_part(store, name, schema, [getattr(rows, name)], shard=self.wanted.shard),)
+            name: (write_part(store, name, schema, [tables[name]], shard=self.wanted.shard),)
             for name, schema in TABLES.items()
         }
-        counts = {name.removeprefix("num_"): int(pc.sum(rows.scans[name]).as_py() or 0) for name in _COUNTS}
-        counts |= {"contents": rows.scans.num_rows, "taken_over": known.scans.num_rows}
-        return Outcome(parts=parts, counts=counts, final=rows.stalled == 0)
+        counts = {group: int(pc.sum(tables["scans"][f"num_{group}"]).as_py() or 0) for group in GROUPS}
+        counts |= {"contents": len(wanted), "taken_over": len(wanted) - to_do.num_rows}
+        return Outcome(parts=parts, counts=counts, final=found.is_final)
 
-    def _taken_over(self, store: Store, wanted: pa.Array) -> Scanned:
-        """Return the rows of wanted contents that the same detectors scanned before."""
+    def _taken_over(self, store: Store, wanted: pa.Array) -> tuple[Scanned, pa.Table]:
+        """Return what equal detectors found in wanted contents before, and what is to do: content ids, and for each
+        detector whether it has to look."""
         tables = {
             name: Table(name=name, schema=schema, parts=self.known.get(name, ())).read(store)
             for name, schema in TABLES.items()
         }
-        scans = tables["scans"]
-        scans = scans.filter(
-            pc.and_(
-                pc.and_(pc.equal(scans["detectors"], self.detectors.fingerprint), _is_in(scans, wanted)),
-                # What depended on the machine is tried again.
-                pc.fill_null(pc.not_equal(scans["reason"], "error.stalled"), True),
-            )
-        )
-        ids = scans["content_id"].combine_chunks()
-        others = {name: table.filter(_is_in(table, ids)) for name, table in tables.items() if name != "scans"}
-        return Scanned(scans=scans, **others)
+        known, known_ids = taken_over(tables, wanted, self.detectors)
+        flags = {
+            name: pc.and_(name in self.detectors.at_work, pc.invert(pc.is_in(wanted, value_set=known_ids[name])))
+            for name in DETECTORS
+        }
+        to_do = pa.table({"content_id": wanted, **flags})
+        return known, to_do.filter(reduce(pc.or_, (to_do[name] for name in DETECTORS)))
 
-    def _new(self, store: Store, missing: pa.Array, attempt: int, progress: Progress) -> Iterator[Scanned]:
-        function = partial(scan_batch, shard=self.wanted.shard, detectors=self.detectors, store=store)
+    def _new(self, store: Store, to_do: pa.Table, attempt: int, progress: Progress) -> Iterator[Scanned]:
+        """Scan; nothing is started where nothing is to do."""
+        if not to_do.num_rows:
+            return
         isolated = Isolated(
-            function,
-            partial(poisoned, shard=self.wanted.shard, detectors=self.detectors),
+            partial(scan_batch, detectors=self.detectors, store=store),
+            poisoned,
             partial(_warm, detectors=self.detectors, store=store),
         )
-        if attempt == 0:
+        reads_texts = pc.any(pc.or_(to_do["redaction"], to_do["decontamination"])).as_py()
+        if attempt == 0 and reads_texts:
             _warm_once(detectors=self.detectors, store=store)
+        scans_malware = pc.any(to_do["malware"]).as_py()
         try:
-            with _malware_scanner(self.detectors) as signatures_of:
-                for batch in _batches(store, self.contents, missing):
-                    signatures = signatures_of(batch)
-                    for scanned in isolated.trusting(batch) if attempt == 0 else isolated.results(batch):
-                        progress(scanned.scans.num_rows)
-                        yield _with_signatures(scanned, signatures, self.detectors)
+            with _malware_scanner(self.detectors) if scans_malware else nullcontext(_no_signatures) as signatures_of:
+                for batch in _batches(store, self.contents, to_do):
+                    if (suspects := _where(batch, batch["malware"])).num_rows:
+                        yield Scanned(signatures=signatures_of(suspects))
+                    if (texts := _where(batch, pc.or_(batch["redaction"], batch["decontamination"]))).num_rows:
+                        yield from isolated.trusting(texts) if attempt == 0 else isolated.results(texts)
+                    progress(batch.num_rows)
         finally:
             isolated.close()
 
 
-def _is_in(table: pa.Table, ids: pa.Array) -> pa.ChunkedArray:
-    return pc.is_in(table["content_id"], value_set=ids)
-
-
-def _together(pieces: Sequence[Scanned]) -> Scanned:
-    """Return all rows in an order that does not tell where they came from."""
-    tables: dict[str, pa.Table] = {}
-    for name in TABLES:
-        rows = pa.concat_tables([getattr(piece, name) for piece in pieces])
-        tables[name] = rows.sort_by([(column, "ascending") for column in _ORDERS[name]])
-    return Scanned(**tables, stalled=sum(piece.stalled for piece in pieces))
-
-
-def _batches(store: Store, contents: Part, wanted: pa.Array) -> Iterator[pa.RecordBatch]:
-    """Yield (content_id, content) of the wanted contents, a few megabytes at a time."""
+def _batches(store: Store, contents: Part, to_do: pa.Table) -> Iterator[pa.RecordBatch]:
+    """Yield the contents to scan, a few megabytes at a time: the columns of `to_do`, and `content`."""
+    ids = to_do["content_id"].combine_chunks()
     with PartFile(store, contents) as file:
         for group in range(file.row_groups):
-            chosen = pc.is_in(file.read_group(group, ["content_id"])["content_id"], value_set=wanted)
-            if not pc.any(chosen).as_py():
+            places = pc.index_in(file.read_group(group, ["content_id"])["content_id"], value_set=ids)
+            if places.null_count == len(places):
                 continue
-            rows = file.read_group(group, ["content_id", "content"]).filter(chosen)
+            content = file.read_group(group, ["content"])["content"].filter(pc.is_valid(places))
+            rows = to_do.take(places.drop_null()).append_column("content", content)
             for batch in rows.combine_chunks().to_batches():
                 step = max(1, batch.num_rows * _BATCH_BYTES // max(batch.nbytes, 1))
                 for start in range(0, batch.num_rows, step):
                     yield batch.slice(start, step)
 
 
-def scan_batch(batch: pa.RecordBatch, *, shard: str, detectors: Detectors, store: Store) -> Scanned:
-    """Scan contents (columns `content_id`, `content`) that are text; a row's result depends on that row alone."""
+def _where(batch: pa.RecordBatch, flags: pa.BooleanArray) -> pa.RecordBatch:
+    # Mostly all of them, which need not be copied.
+    return batch if flags.true_count == len(flags) else batch.filter(flags)
+
+
+def scan_batch(batch: pa.RecordBatch, *, detectors: Detectors, store: Store) -> Scanned:
+    """Scan contents that are text (`content_id`, `content`) with the detectors whose columns say so; what is found in a
+    row depends on that row alone."""
     ids: list[bytes] = batch["content_id"].to_pylist()
     texts = encoding.decode(batch["content"]).texts
-    findings = redact.scan(texts, detectors.redaction)
-    matches = _benchmark_matches(ids, texts, detectors, store)
-    rows = [_clean_row(shard, identifier, detectors) for identifier in ids]
-    for span in findings.spans():
-        if (group := group_of(span.kind)) is not None:
-            rows[span.row][f"num_{group}"] += 1
-    places = {identifier: row for row, identifier in enumerate(ids)}
-    for identifier, evidence in _benchmark_evidence(matches, detectors.decontamination).items():
-        rows[places[identifier]] |= evidence
     return Scanned(
-        scans=pa.Table.from_pylist(rows, schema=SCANS),
-        findings=_finding_rows(ids, texts, findings),
-        benchmark_matches=matches,
+        findings=_findings(*_chosen(ids, texts, batch["redaction"]), detectors),
+        benchmark_matches=_benchmark_matches(*_chosen(ids, texts, batch["decontamination"]), detectors, store),
     )
 
 
-def _clean_row(shard: str, identifier: bytes, detectors: Detectors) -> dict[str, Any]:
-    row: dict[str, Any] = {"shard": shard, "content_id": identifier, "detectors": detectors.fingerprint}
-    return row | dict.fromkeys(_COUNTS, 0)
+def _chosen(
+    ids: list[bytes], texts: pa.LargeBinaryArray, flags: pa.BooleanArray
+) -> tuple[list[bytes], pa.LargeBinaryArray]:
+    if flags.true_count == len(flags):
+        return ids, texts
+    return list(compress(ids, flags.to_pylist())), texts.filter(flags)
 
 
-def _finding_rows(ids: Sequence[bytes], texts: pa.LargeBinaryArray, findings: Findings) -> pa.Table:
-    """Return the FINDINGS rows, each with the number of its line."""
+def _findings(ids: Sequence[bytes], texts: pa.LargeBinaryArray, detectors: Detectors) -> pa.Table:
+    """Return rows of FINDINGS, each with the number of its line."""
+    findings = redact.scan(texts, detectors.redaction)
     lines = np.zeros(len(findings), np.int64)
     for row in np.unique(findings.row).tolist():
         own = np.flatnonzero(findings.row == row)
@@ -209,85 +188,47 @@ def _open_index(store: Store, name: str) -> Index:
         return Index.from_buffer(file.read_buffer())
 
 
-def _benchmark_evidence(matches: pa.Table, settings: DecontaminationSettings) -> dict[bytes, dict[str, Any]]:
-    """Return reason and evidence for each content that holds a problem: its plainest match."""
-    best: dict[bytes, dict[str, Any]] = {}
-    for match in matches.to_pylist():
-        other = best.setdefault(match["content_id"], match)
-        if _plainness(match) < _plainness(other):
-            best[match["content_id"]] = match
-    return {identifier: _evidence(match, settings) for identifier, match in best.items()}
-
-
-def _plainness(match: dict[str, Any]) -> tuple[str, float, str, str, str]:
-    # "text" comes before "words".
-    return match["kind"], -match["share"], match["benchmark"], match["problem"], match["field"]
-
-
-def _evidence(match: dict[str, Any], settings: DecontaminationSettings) -> dict[str, Any]:
-    detail = f"{match['benchmark']} {match['problem']} ({match['field']})"
-    if match["kind"] == "text":
-        return {"reason": "benchmark.text", "detail": detail}
-    words = {"value": match["share"], "threshold": settings.ngram_share}
-    return {"reason": "benchmark.words", "detail": detail} | words
-
-
-def poisoned(batch: pa.RecordBatch, answer: str, detail: str, *, shard: str, detectors: Detectors) -> Scanned:
-    """Return the row of one content that could not be scanned."""
-    row = _clean_row(shard, batch["content_id"][0].as_py(), detectors)
-    row |= {"reason": f"error.{answer}", "detail": detail}
-    return Scanned(
-        scans=pa.Table.from_pylist([row], schema=SCANS),
-        findings=FINDINGS.empty_table(),
-        benchmark_matches=BENCHMARK_MATCHES.empty_table(),
-        stalled=int(answer == "stalled"),
-    )
+def poisoned(batch: pa.RecordBatch, answer: str, detail: str) -> Scanned:
+    """Return what is to be said of one content that could not be scanned."""
+    return Scanned(failed={batch["content_id"][0].as_py(): (f"error.{answer}", detail)})
 
 
 def _warm(*, detectors: Detectors, store: Store) -> None:
     """Load every compiled kernel and table on one small text."""
     content = pa.array([b"password = 'x' # a@b.example.com\n"], pa.binary())
-    batch = pa.RecordBatch.from_arrays(
-        [pa.array([bytes(ID_BYTES)], pa.binary(ID_BYTES)), content], names=["content_id", "content"]
-    )
-    scan_batch(batch, shard="", detectors=detectors, store=store)
+    flag = pa.array([True])
+    columns = {"content_id": pa.array([bytes(ID_BYTES)], pa.binary(ID_BYTES)), "content": content}
+    batch = pa.RecordBatch.from_pydict({**columns, "redaction": flag, "decontamination": flag})
+    scan_batch(batch, detectors=detectors, store=store)
 
 
 # Loading kernels and a large index takes seconds once in a process, which no content should be charged for.
 _warm_once = lru_cache(maxsize=1)(_warm)
 
 
+def _no_signatures(_: pa.RecordBatch) -> Signatures:
+    return {}
+
+
 @contextmanager
-def _malware_scanner(detectors: Detectors) -> Iterator[Callable[[pa.RecordBatch], dict[bytes, str]]]:
-    """Yield a function that returns the signatures found in a batch, by content id."""
+def _malware_scanner(detectors: Detectors) -> Iterator[Callable[[pa.RecordBatch], Signatures]]:
+    """Yield a function that returns what is infected in a batch: by content id, the signature and the detail."""
     settings = detectors.malware
-    if settings is None:
-        yield lambda batch: {}
-        return
+    assert settings is not None, "nothing is to be looked for otherwise"
     with Scanner(settings, probe=detectors.probe) as scanner:
 
-        def signatures_of(batch: pa.RecordBatch) -> dict[bytes, str]:
+        def signatures_of(batch: pa.RecordBatch) -> Signatures:
             found = scanner.scan(batch["content"].to_pylist())
-            if database_of(scanner, settings) != detectors.database and not detectors.newer:
+            database = database_of(scanner, settings)
+            if database != detectors.database and not detectors.newer:
                 raise StarsmithError(
                     f"clamd has loaded other signatures during the build ({scanner.database} in place of "
                     f"{detectors.database}). Run the same command again."
                 )
-            return {each: name for each, name in zip(batch["content_id"].to_pylist(), found, strict=True) if name}
+            names = zip(batch["content_id"].to_pylist(), found, strict=True)
+            return {identifier: (name, f"{name} ({database})") for identifier, name in names if name}
 
         yield signatures_of
-
-
-def _with_signatures(scanned: Scanned, signatures: dict[bytes, str], detectors: Detectors) -> Scanned:
-    """Add what the malware scanner found; it is the reason where nothing else is."""
-    if not signatures:
-        return scanned
-    rows = scanned.scans.to_pylist()
-    for row in rows:
-        row["signature"] = signatures.get(row["content_id"])
-        if row["signature"] and row["reason"] is None:
-            row |= {"reason": "malware.signature", "detail": f"{row['signature']} ({detectors.database})"}
-    return replace(scanned, scans=pa.Table.from_pylist(rows, schema=SCANS))
 
 
 def run(builder: Builder, detectors: Detectors, wanted: Table, *, known: dict[str, tuple[Part, ...]]) -> None:
