@@ -84,7 +84,11 @@ def test_report_and_card_tell_counts_and_no_name(store: Store, workspace: Path, 
 
 def test_terminal_tells_counts_and_no_name(workspace: Path, store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     status_table(status(workspace))
-    build_table(BuildResult(workspace=str(workspace), record=read_build(store), seconds=1.0, report=None))
+    build_table(
+        BuildResult(
+            workspace=str(workspace), address=str(workspace), record=read_build(store), seconds=1.0, report=None
+        )
+    )
     printed = capsys.readouterr().out
     assert "Opt-outs  1 on the list, 0 of them waiting for the next build; 0 releases withdrawn" in printed
     assert LEAVER not in printed

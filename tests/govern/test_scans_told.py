@@ -216,7 +216,11 @@ def test_no_answer_and_no_table_of_the_terminal_holds_a_value(
     scanned: Scanned, store: Store, record: BuildRecord, capsys: pytest.CaptureFixture[str]
 ) -> None:
     answers = [LookUp(store).target(f"acme/tools:{path}") for path in scanned.files]
-    build_table(BuildResult(workspace=str(scanned.workspace), record=record, seconds=1.0, report=None))
+    build_table(
+        BuildResult(
+            workspace=str(scanned.workspace), address=str(scanned.workspace), record=record, seconds=1.0, report=None
+        )
+    )
     texts = [capsys.readouterr().out]
     texts += [answer.words() for answer in answers] + [json.dumps(answer.plain()) for answer in answers]
     assert [value for value in scanned.values.values() if any(value in text for text in texts)] == []
@@ -396,7 +400,11 @@ def test_the_scan_has_its_colour_everywhere(page: BeautifulSoup) -> None:
 def test_terminal_tells_what_was_found(
     scanned: Scanned, record: BuildRecord, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    build_table(BuildResult(workspace=str(scanned.workspace), record=record, seconds=1.0, report=None))
+    build_table(
+        BuildResult(
+            workspace=str(scanned.workspace), address=str(scanned.workspace), record=record, seconds=1.0, report=None
+        )
+    )
     lines = capsys.readouterr().out.splitlines()
     told = "7 values in 2 documents: 4 e-mail addresses, 1 IPv4 address, 1 password, 1 key of a known issuer: slack"
     assert f"Replaced  {told}" in lines

@@ -25,7 +25,15 @@ def record(small_workspace) -> BuildRecord:
 @pytest.fixture
 def printed(small_workspace, record, capsys, monkeypatch) -> str:
     monkeypatch.setenv("COLUMNS", "80")
-    build_table(BuildResult(workspace=str(small_workspace), record=record, seconds=12.3, report="report.html"))
+    build_table(
+        BuildResult(
+            workspace=str(small_workspace),
+            address=str(small_workspace),
+            record=record,
+            seconds=12.3,
+            report="report.html",
+        )
+    )
     return capsys.readouterr().out
 
 
@@ -64,7 +72,11 @@ def test_status_says_what_building_again_would_do(small_workspace, capsys):
 
 def test_build_that_stopped_early_has_stages_only(small_workspace, record, capsys):
     early = replace(record, stages=record.stages[:1], tables={}, release=None, until="collect")
-    build_table(BuildResult(workspace=str(small_workspace), record=early, seconds=1.0, report=None))
+    build_table(
+        BuildResult(
+            workspace=str(small_workspace), address=str(small_workspace), record=early, seconds=1.0, report=None
+        )
+    )
     printed = capsys.readouterr().out
     assert "collect" in printed
     assert "--until" in printed
@@ -76,7 +88,13 @@ def test_encoding_that_lacks_a_character(small_workspace, record, monkeypatch):
     monkeypatch.setattr(sys, "stdout", output)
     foreign = replace(record, notes=("Größe\x1b[2J\u202e [bold]x",))
     build_table(
-        BuildResult(workspace=str(small_workspace), record=foreign, seconds=1.0, report=str(Path("r\xe9.html")))
+        BuildResult(
+            workspace=str(small_workspace),
+            address=str(small_workspace),
+            record=foreign,
+            seconds=1.0,
+            report=str(Path("r\xe9.html")),
+        )
     )
     output.flush()
     assert b"Gr\\xf6\\xdfe\\x1b[2J\\u202e [bold]x" in output.buffer.getvalue()
