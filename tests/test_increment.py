@@ -1,5 +1,6 @@
 """Queries that run per shard: only shards that changed are asked for again, and the bytes are those of a new store."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from starsmith.builder import Builder
-from starsmith.engines import Query
+from starsmith.engines import Query, unheard
 from starsmith.engines.local import LocalEngine
 from starsmith.increment import rows_digest
 from starsmith.progress import Quiet
@@ -40,7 +41,14 @@ class Watched(LocalEngine):
 
     asked: list[list[str]]
 
-    def sql(self, store: Store, query: Query, tables: dict[str, Table | pa.Table]) -> tuple[Part, ...]:
+    def sql(
+        self,
+        store: Store,
+        query: Query,
+        tables: dict[str, Table | pa.Table],
+        *,
+        progress: Callable[[int, int], None] = unheard,
+    ) -> tuple[Part, ...]:
         rows = tables["numbers"]
         assert isinstance(rows, Table)
         self.asked.append([part.shard for part in rows.parts])

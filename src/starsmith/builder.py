@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 
 from starsmith import increment
-from starsmith.engines import Engine, Query
+from starsmith.engines import Engine, Query, Usage
 from starsmith.errors import StarsmithError
 from starsmith.fingerprint import fingerprint
 from starsmith.increment import rows_digest
@@ -41,6 +41,17 @@ class _Tally:
     ran: int = 0
     work_seconds: float = 0.0
     counts: dict[str, int] = field(default_factory=dict)
+    before: Usage = field(default_factory=Usage)
+    moved: dict[str, int] = field(default_factory=dict)
+
+    def start(self, engine: Engine) -> None:
+        self.started, self.before = time.perf_counter(), engine.usage()
+
+    def stop(self, engine: Engine) -> None:
+        """Add what has passed since the start."""
+        self.seconds += time.perf_counter() - self.started
+        for name, count in engine.usage().since(self.before).items():
+            self.moved[name] = self.moved.get(name, 0) + count
 
 
 @dataclass(kw_only=True, slots=True)
@@ -60,21 +71,21 @@ class Builder:
 
     def begin(self, stage: str) -> None:
         """Start counting under a stage's name, or go on; a stage that is open is set aside until its own turn."""
-        now = time.perf_counter()
         if self._tally is not None:
-            self._tally.seconds += now - self._tally.started
+            self._tally.stop(self.engine)
             self._set_aside[self._tally.name] = self._tally
         self._tally = self._set_aside.pop(stage, None) or _Tally(name=stage)
-        self._tally.started = now
+        self._tally.start(self.engine)
 
     def end(self, *, documents_in: int, dropped: dict[str, int] | None = None) -> None:
         """Close the stage begun last. What goes in is kept or dropped."""
         tally = self._open()
+        tally.stop(self.engine)
         gone = dropped or {}
         self.reports.append(
             StageReport(
                 name=tally.name,
-                seconds=round(tally.seconds + time.perf_counter() - tally.started, 3),
+                seconds=round(tally.seconds, 3),
                 work_seconds=round(tally.work_seconds, 3),
                 items=tally.items,
                 ran=tally.ran,
@@ -82,6 +93,7 @@ class Builder:
                 kept=documents_in - sum(gone.values()),
                 dropped=gone,
                 counts=tally.counts,
+                moved=tally.moved,
             )
         )
         self._tally = None
@@ -161,7 +173,7 @@ class Builder:
         made: dict[str, tuple[Part, ...]] = {}
         if missing:
             cut = increment.of_shards(tables, inputs.split, missing)
-            made = increment.by_shard(self.engine.sql(self.store, query, cut))
+            made = increment.by_shard(self._ask(query, cut))
         parts = [
             part
             for shard, made_from in inputs.shards.items()
@@ -210,11 +222,15 @@ class Builder:
 
     def _run_query(self, stage: str, key: str, query: Query, tables: dict[str, Table | pa.Table]) -> Record:
         started = time.perf_counter()
-        parts = self.engine.sql(self.store, query, tables)
+        parts = self._ask(query, tables)
         seconds = round(time.perf_counter() - started, 3)
         record = Record(stage=stage, fingerprint=key, outputs={query.name: parts}, seconds=seconds, counts={})
         record.write(self.store)
         return record
+
+    def _ask(self, query: Query, tables: dict[str, Table | pa.Table]) -> tuple[Part, ...]:
+        with self.reporter.query(query.name) as progress:
+            return self.engine.sql(self.store, query, tables, progress=progress)
 
     def _open(self) -> _Tally:
         if self._tally is None:

@@ -163,6 +163,7 @@ class Pipeline:
             profile=self.recipe.profile,
             engine=builder.engine.name,
             workers=self.workers,
+            executors=builder.engine.executors,
             until=self.until,
             stages=tuple(builder.reports),
             tables={name: table.parts for name, table in builder.tables.items()},

@@ -7,7 +7,7 @@ that standard output carries results alone.
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import TracebackType
 from typing import Protocol
 
@@ -16,6 +16,10 @@ class Reporter(Protocol):
     """Where stages report to."""
 
     def stage(self, name: str, *, total: int) -> "StageProgress": ...
+
+    def query(self, name: str) -> AbstractContextManager[Callable[[int, int], None]]:
+        """Yield what is called with (tasks done, tasks known) of a query, if its engine says how far it has come."""
+        ...
 
     def note(self, text: str) -> None: ...
 
@@ -44,6 +48,9 @@ class Quiet:
     def stage(self, name: str, *, total: int) -> StageProgress:
         return StageProgress(lambda count: None, lambda seconds: None)
 
+    def query(self, name: str) -> AbstractContextManager[Callable[[int, int], None]]:
+        return nullcontext(lambda done, known: None)
+
     def note(self, text: str) -> None:
         return None
 
@@ -53,6 +60,9 @@ class Lines:
 
     def stage(self, name: str, *, total: int) -> StageProgress:
         return StageProgress(lambda count: None, lambda seconds: self.note(f"{name}: {total:,} in {seconds:.1f} s"))
+
+    def query(self, name: str) -> AbstractContextManager[Callable[[int, int], None]]:
+        return nullcontext(lambda done, known: None)
 
     def note(self, text: str) -> None:
         print(text, file=sys.stderr)
@@ -80,6 +90,15 @@ class Bars:
             self._progress.update(task, total=max(total, 1), completed=max(total, 1))
 
         return StageProgress(lambda count: self._progress.advance(task, count), finish)
+
+    @contextmanager
+    def query(self, name: str) -> Iterator[Callable[[int, int], None]]:
+        """Show a bar for as long as the query runs; there are dozens in a build."""
+        task = self._progress.add_task(name, total=None, visible=False)
+        try:
+            yield lambda done, known: self._progress.update(task, completed=done, total=max(known, 1), visible=True)
+        finally:
+            self._progress.remove_task(task)
 
     def note(self, text: str) -> None:
         self._progress.console.print(text, highlight=False, markup=False)

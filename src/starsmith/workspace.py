@@ -24,7 +24,8 @@ BUILD_FILE = "build.json"
 class StageReport:
     """What one stage of a build did. `ran` of `items` pieces of work were done in this run, the rest reused.
 
-    `seconds` is time on the wall in this run; `work_seconds` is what the work took when it was done.
+    `seconds` is time on the wall in this run; `work_seconds` is what the work took when it was done. `moved` is what
+    the engine spilled and shuffled in this run, in bytes: `engines.Usage` without what is 0.
     """
 
     name: str
@@ -36,6 +37,7 @@ class StageReport:
     kept: int
     dropped: dict[str, int] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
+    moved: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,6 +56,7 @@ class BuildRecord:
     release: str | None
     versions: dict[str, str]
     notes: tuple[str, ...] = ()
+    executors: int = 1
 
     def table(self, name: str, schema: pa.Schema) -> Table:
         """Return a table of this build.
@@ -136,8 +139,8 @@ def _is_recorded(store: Store, build: BuildRecord) -> bool:
 
 def _untimed(build: BuildRecord) -> BuildRecord:
     """Return the record without what differs between two runs of the same build."""
-    stages = tuple(replace(stage, seconds=0.0, ran=0) for stage in build.stages)
-    return replace(build, stages=stages, workers=0, engine="")
+    stages = tuple(replace(stage, seconds=0.0, ran=0, moved={}) for stage in build.stages)
+    return replace(build, stages=stages, workers=0, executors=0, engine="")
 
 
 def read_build(store: Store) -> BuildRecord:

@@ -99,7 +99,7 @@ def build(recipe, workspace, name):
 def made(workspace, tree_digest):
     """All that a build made and says of it, but for times and the name of the engine."""
     record = json.loads((workspace / "build.json").read_bytes())
-    stages = [{**stage, "seconds": 0, "work_seconds": 0, "ran": 0} for stage in record["stages"]]
+    stages = [{**stage, "seconds": 0, "work_seconds": 0, "ran": 0, "moved": {}} for stage in record["stages"]]
     return {"files": tree_digest(workspace), "tables": record["tables"], "stages": stages, "notes": record["notes"]}
 
 

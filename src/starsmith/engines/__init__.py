@@ -64,11 +64,42 @@ class SparkOptions:
     conf: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Usage:
+    """What an engine has spilled and shuffled since it started, in bytes. The local engine shuffles nothing.
+
+    `spilled_memory` is what spilled rows took in memory, `spilled_disk` what they took on disk.
+    """
+
+    spilled_memory: int = 0
+    spilled_disk: int = 0
+    shuffle_read: int = 0
+    shuffle_written: int = 0
+
+    def __add__(self, other: "Usage") -> "Usage":
+        return Usage(**{name: getattr(self, name) + getattr(other, name) for name in Usage.__slots__})
+
+    def since(self, earlier: "Usage") -> dict[str, int]:
+        """Return what came after `earlier`, without what is 0."""
+        grown = {name: getattr(self, name) - getattr(earlier, name) for name in Usage.__slots__}
+        return {name: number for name, number in grown.items() if number}
+
+
+def unheard(done: int, known: int) -> None:
+    """The progress of a query that nobody watches."""
+
+
 class Engine(Protocol):
-    """What a build needs of the place it runs on. `name` and `workers` are what the record of a build says of it."""
+    """What a build needs of the place it runs on. `name`, `workers` and `executors` are what the record of a build
+    says of it: how many tasks run at once, and on how many machines (or parts of them)."""
 
     name: str
-    workers: int
+
+    @property
+    def workers(self) -> int: ...
+
+    @property
+    def executors(self) -> int: ...
 
     def prepare(self, *, workers: int, modules: Sequence[str]) -> None:
         """Make ready, beside what the driver does, for a short run that needs few workers and these modules."""
@@ -80,8 +111,22 @@ class Engine(Protocol):
         """Run `function` on every item; yield results as they come. A task that fails ends the build."""
         ...
 
-    def sql(self, store: Store, query: Query, tables: dict[str, Table | pa.Table]) -> tuple[Part, ...]:
-        """Run `query` over the named tables and publish its rows."""
+    def sql(
+        self,
+        store: Store,
+        query: Query,
+        tables: dict[str, Table | pa.Table],
+        *,
+        progress: Callable[[int, int], None] = unheard,
+    ) -> tuple[Part, ...]:
+        """Run `query` over the named tables and publish its rows.
+
+        `progress` is called, by an engine that cuts a query into tasks, with (tasks done, tasks known by now).
+        """
+        ...
+
+    def usage(self) -> Usage:
+        """Return what has been spilled and shuffled until now."""
         ...
 
     def close(self) -> None:

@@ -7,6 +7,7 @@ When the driver dies, however it dies, its workers die with it.
 
 import gc
 import importlib
+import json
 import multiprocessing
 import os
 import re
@@ -22,7 +23,7 @@ import duckdb
 import pyarrow as pa
 
 from starsmith.disk import disk_errors
-from starsmith.engines import GARBAGE_THRESHOLD, Query, Task
+from starsmith.engines import GARBAGE_THRESHOLD, Query, Task, Usage, unheard
 from starsmith.engines.sorted_parts import order_of, write_sorted
 from starsmith.engines.sql_subset import check
 from starsmith.errors import StarsmithError
@@ -118,6 +119,7 @@ class LocalEngine:
     """Process pool and DuckDB. `workers` processes; `spill` is a folder for queries that outgrow memory."""
 
     name = "local"
+    executors = 1
 
     def __init__(self, *, workers: int, spill: str, stall_seconds: float = STALL_SECONDS) -> None:
         self.workers = workers
@@ -126,6 +128,7 @@ class LocalEngine:
         self._pool: list[_Worker] = []
         self._is_short = False
         self._connection: duckdb.DuckDBPyConnection | None = None
+        self._usage = Usage()
 
     def prepare(self, *, workers: int, modules: Sequence[str]) -> None:
         """Start some workers before there are items for them, and have them load what they will need.
@@ -195,7 +198,14 @@ class LocalEngine:
             self._pool.remove(worker)
             worker.stop()
 
-    def sql(self, store: Store, query: Query, tables: dict[str, Table | pa.Table]) -> tuple[Part, ...]:
+    def sql(
+        self,
+        store: Store,
+        query: Query,
+        tables: dict[str, Table | pa.Table],
+        *,
+        progress: Callable[[int, int], None] = unheard,
+    ) -> tuple[Part, ...]:
         check(query)
         connection = self._duckdb()
         parts = [part for table in tables.values() if isinstance(table, Table) for part in table.parts]
@@ -207,7 +217,9 @@ class LocalEngine:
                 for name, table in tables.items():
                     _show(connection, store, name, table)
                 with connection.sql(text).to_arrow_reader() as reader:
-                    return tuple(write_sorted(store, query, reader))
+                    parts_made = tuple(write_sorted(store, query, reader))
+                self._usage += _spilled(connection)
+                return parts_made
         except (duckdb.OutOfMemoryException, duckdb.IOException) as error:
             said = str(error).partition("\n")[0]
             raise StarsmithError(
@@ -219,6 +231,9 @@ class LocalEngine:
                 connection.unregister(name)
                 connection.execute(f"DROP VIEW IF EXISTS {name}")
 
+    def usage(self) -> Usage:
+        return self._usage
+
     def _duckdb(self) -> duckdb.DuckDBPyConnection:
         if self._connection is None:
             with disk_errors(self.spill):
@@ -229,6 +244,8 @@ class LocalEngine:
             self._connection.execute("SET threads = ?", [self.workers])
             self._connection.execute("SET enable_progress_bar = false")
             self._connection.execute("SET preserve_insertion_order = false")
+            # How much a query spilled is only told to who asks before.
+            self._connection.execute("PRAGMA enable_profiling = 'no_output'")
             # The parts of a table are opened by one query after the other and never change.
             self._connection.execute("SET parquet_metadata_cache = true")
         return self._connection
@@ -246,6 +263,14 @@ class LocalEngine:
             worker.stop()
         self._pool = []
         self._disconnect()
+
+
+def _spilled(connection: duckdb.DuckDBPyConnection) -> Usage:
+    """Return what the query that has just ended had on disk at most; nothing where DuckDB is too old to say."""
+    if not hasattr(connection, "get_profiling_information"):
+        return Usage()
+    told = json.loads(connection.get_profiling_information()).get("system", {})
+    return Usage(spilled_disk=int(told.get("peak_temp_dir_size", 0)))
 
 
 def _show(connection: duckdb.DuckDBPyConnection, store: Store, name: str, table: Table | pa.Table) -> None:

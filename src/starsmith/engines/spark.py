@@ -11,19 +11,23 @@ import traceback
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from py4j.protocol import Py4JJavaError
-from pyspark import Accumulator, AccumulatorParam, TaskContext
+from pyspark import Accumulator, AccumulatorParam, Broadcast, TaskContext
 from pyspark.errors import PySparkException
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame, Row, SparkSession
 
-from starsmith.engines import GARBAGE_THRESHOLD, Query, SparkOptions, Task
+from starsmith.engines import GARBAGE_THRESHOLD, Query, SparkOptions, Task, Usage, unheard
+from starsmith.engines.shared_tables import pack, unpack
 from starsmith.engines.sorted_parts import order_of, write_sorted
-from starsmith.engines.spark_session import executor_error, start, without_pandas
+from starsmith.engines.spark_session import SHUFFLE_TASKS, executor_error, start, without_pandas
+from starsmith.engines.spark_status import SparkStatus
 from starsmith.engines.sql_subset import check
 from starsmith.errors import StarsmithError
 from starsmith.part_file import PartFile
@@ -33,7 +37,14 @@ from starsmith.table import Part, Table, write_part
 READ_BYTES = 16 << 20
 """What a task reads of a table, as it lies on disk: a second's work. Most tables of a small corpus take one task."""
 
+SHUFFLE_BYTES = 64 << 20
+"""What a task of a shuffle gets of the tables of a query, as they lie on disk; rows take some four times that."""
+TASKS_PER_CORE = 4
+FEWEST_TASKS, MOST_TASKS = 8, 10_000
+"""Adaptive execution joins small tasks. Beyond 10,000 the driver is what takes the time, and a task streams anyway."""
+
 _POLL_SECONDS = 0.1
+_LOOK_SECONDS = 0.5
 _PARTS = "shard string, name string, rows bigint, bytes bigint, digest string"
 _TYPES = {
     "bool": "boolean",
@@ -71,7 +82,15 @@ class SparkEngine:
 
     def __init__(self, session: SparkSession) -> None:
         self._session = session
-        self.workers = int(session.sparkContext.defaultParallelism)
+        self._status = SparkStatus(session.sparkContext)
+        self._usage = Usage()
+        self._is_cut_by_user = session.sparkContext.getConf().contains(SHUFFLE_TASKS)
+        self.executors = self._status.executors
+
+    @property
+    def workers(self) -> int:
+        """The cores there are now: executors come and go."""
+        return int(self._session.sparkContext.defaultParallelism)
 
     @classmethod
     def start(cls, options: SparkOptions, *, store: Store, witness: str, spill: str) -> "SparkEngine":
@@ -92,15 +111,11 @@ class SparkEngine:
             return
         context = self._session.sparkContext
         messages: Accumulator[list[_Message]] = context.accumulator([], _Messages())
-        group = f"{label} {uuid.uuid4()}"
+        packed, shared = pack(items)
+        tables = context.broadcast(shared)
+        run = partial(_run, function=function, tables=tables, messages=messages)
 
-        def job() -> None:
-            context.setJobGroup(group, label, interruptOnCancel=True)
-            tasks = context.parallelize(list(items), len(items))
-            tasks.foreachPartition(partial(_run, function=function, messages=messages))
-
-        with ThreadPoolExecutor(1) as pool:
-            running = pool.submit(job)
+        with self._job(label, lambda: context.parallelize(packed, len(packed)).foreachPartition(run)) as (running, _):
             try:
                 for kind, value in _told(running, messages):
                     if kind == "progress":
@@ -114,19 +129,49 @@ class SparkEngine:
                 running.result()
             except (PySparkException, Py4JJavaError) as error:
                 raise _failure(label, str(error), items) from error
+        tables.destroy()
+
+    @contextmanager
+    def _job(self, label: str, work: Callable[[], Any]) -> Iterator[tuple[Future[Any], str]]:
+        """Have Spark at work under a job group of its own, which ends with the block at the latest."""
+        context = self._session.sparkContext
+        group = f"{label} {uuid.uuid4()}"
+
+        def job() -> Any:
+            context.setJobGroup(group, label, interruptOnCancel=True)
+            return work()
+
+        with ThreadPoolExecutor(1) as pool:
+            running = pool.submit(job)
+            try:
+                yield running, group
             finally:
                 if not running.done():
                     context.cancelJobGroup(group)
+        self._usage += self._status.used(group)
+        self.executors = max(self.executors, self._status.executors)
 
-    def sql(self, store: Store, query: Query, tables: dict[str, Table | pa.Table]) -> tuple[Part, ...]:
+    def usage(self) -> Usage:
+        return self._usage
+
+    def sql(
+        self,
+        store: Store,
+        query: Query,
+        tables: dict[str, Table | pa.Table],
+        *,
+        progress: Callable[[int, int], None] = unheard,
+    ) -> tuple[Part, ...]:
         check(query)
         used = _words(query)
+        self._cut(tables)
         try:
             with without_pandas():
                 for name, table in tables.items():
                     self._rows(store, table, used).createOrReplaceTempView(name)
                 rows = _sorted(self._session.sql(query.text).select(*query.schema.names), query)
-                written = rows.mapInArrow(partial(_write, store=store, query=query), _PARTS).collect()
+                parts = rows.mapInArrow(partial(_write, store=store, query=query), _PARTS)
+                written = self._collected(query.name, parts, progress)
         except (PySparkException, Py4JJavaError) as error:
             raise _failure(f"Query {query.name}", str(error)) from error
         finally:
@@ -140,29 +185,51 @@ class SparkEngine:
             found = [write_part(store, query.name, query.schema, [])]
         return tuple(found)
 
+    def _cut(self, tables: dict[str, Table | pa.Table]) -> None:
+        """Cut shuffles into enough tasks for the cores there are now, and for the size of the tables."""
+        if not self._is_cut_by_user:
+            size = sum(_size(table) for table in tables.values())
+            tasks = max(TASKS_PER_CORE * self.workers, size // SHUFFLE_BYTES, FEWEST_TASKS)
+            self._session.conf.set(SHUFFLE_TASKS, str(min(tasks, MOST_TASKS)))
+
+    def _collected(self, name: str, rows: DataFrame, progress: Callable[[int, int], None]) -> list[Row]:
+        with self._job(name, rows.collect) as (running, group):
+            while not wait([running], timeout=_LOOK_SECONDS).done:
+                progress(*self._status.tasks(group))
+            found: list[Row] = running.result()
+        return found
+
     def _rows(self, store: Store, table: Table | pa.Table, used: frozenset[str]) -> DataFrame:
         """Return the columns of a table that a query may use, to be read by tasks."""
         schema = pa.schema([column for column in table.schema if column.name.lower() in used] or [table.schema[0]])
         plain = pa.schema(map(_plain, schema))
         sources: Sequence[Part | pa.Table] = table.parts if isinstance(table, Table) else (table,)
-        size = sum(part.bytes for part in table.parts) if isinstance(table, Table) else 0
-        tasks = min(1 + size // READ_BYTES, max(len(sources), 1))
+        tasks = min(1 + _size(table) // READ_BYTES, max(len(sources), 1), MOST_TASKS)
         numbers = self._session.range(0, len(sources), 1, tasks)
-        read = partial(_read, store=store, sources=sources, schema=plain)
+        only = table.only if isinstance(table, Table) else None
+        read = partial(_read, store=store, sources=sources, schema=plain, only=only)
         return numbers.mapInArrow(read, ", ".join(f"`{each.name}` {_TYPES[str(each.type)]}" for each in plain))
 
     def close(self) -> None:
         self._session.stop()
 
 
-def _run(items: Iterable[Any], *, function: Task[Any, Any], messages: Accumulator[list[_Message]]) -> None:
+def _run(
+    items: Iterable[bytes],
+    *,
+    function: Task[Any, Any],
+    tables: Broadcast[tuple[Table, ...]],
+    messages: Accumulator[list[_Message]],
+) -> None:
     """Do one item: the body of a task. An error is told and not raised, so that Spark does not try again."""
     context = TaskContext.get()
     attempt = 0 if context is None else context.attemptNumber()
     gc.set_threshold(GARBAGE_THRESHOLD)
     for item in items:
         try:
-            result = function(item, attempt=attempt, progress=lambda count: messages.add([("progress", count)]))
+            result = function(
+                unpack(item, tables.value), attempt=attempt, progress=lambda count: messages.add([("progress", count)])
+            )
             messages.add([("done", result)])
         except StarsmithError as error:
             messages.add([("refused", str(error))])
@@ -181,6 +248,10 @@ def _told(running: Future[None], messages: Accumulator[list[_Message]]) -> Itera
         yield from new
 
 
+def _size(table: Table | pa.Table) -> int:
+    return sum(part.bytes for part in table.parts) if isinstance(table, Table) else int(table.nbytes)
+
+
 def _words(query: Query) -> frozenset[str]:
     """Return every name that a query can speak of. A column without one is not read, whatever a star includes."""
     return frozenset(word.lower() for word in [*re.findall(r"\w+", query.text), *query.schema.names])
@@ -192,9 +263,15 @@ def _plain(column: pa.Field) -> pa.Field:
 
 
 def _read(
-    batches: Iterator[pa.RecordBatch], *, store: Store, sources: Sequence[Part | pa.Table], schema: pa.Schema
+    batches: Iterator[pa.RecordBatch],
+    *,
+    store: Store,
+    sources: Sequence[Part | pa.Table],
+    schema: pa.Schema,
+    only: frozenset[str] | None,
 ) -> Iterator[pa.RecordBatch]:
-    """Yield the rows of the parts (or the tables) that the batches give the numbers of."""
+    """Yield the rows of the parts (or the tables) that the batches give the numbers of; of `only` these shards."""
+    shards, shard_column = pa.array(sorted(only or ()), pa.string()), [] if only is None else ["shard"]
     for number in (number for batch in batches for number in batch.column(0).to_pylist()):
         source = sources[number]
         if not isinstance(source, Part):
@@ -202,7 +279,10 @@ def _read(
             continue
         with PartFile(store, source) as file:
             for group in range(file.row_groups):
-                yield from file.read_group(group, schema.names).cast(schema).to_batches()
+                rows = file.read_group(group, list(dict.fromkeys([*schema.names, *shard_column])))
+                if shard_column:
+                    rows = rows.filter(pc.is_in(rows["shard"], value_set=shards))
+                yield from rows.select(schema.names).cast(schema).to_batches()
 
 
 def _sorted(rows: DataFrame, query: Query) -> DataFrame:

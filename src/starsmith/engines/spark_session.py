@@ -6,16 +6,19 @@ executor's packages, a workspace that an executor does not see. What runs on the
 
 import os
 import re
+import shlex
 import shutil
 import socket
 import sys
+import time
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from importlib import metadata, resources
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pyspark
 from py4j.protocol import Py4JJavaError
@@ -25,6 +28,7 @@ from pyspark.sql import SparkSession
 import starsmith
 from starsmith.disk import disk_errors
 from starsmith.engines import SparkOptions
+from starsmith.engines.spark_status import SparkStatus
 from starsmith.errors import StarsmithError
 from starsmith.fingerprint import fingerprint
 from starsmith.storage import Store
@@ -48,6 +52,8 @@ FIXED = {
 _EVERYWHERE = {
     "spark.app.name": "starsmith",
     "spark.ui.showConsoleProgress": "false",
+    # A task hands over a record of a few kB, which is taken at once; the sum over 100,000 tasks is no measure.
+    "spark.driver.maxResultSize": "0",
     # What crashed a worker is told in Spark's log.
     "spark.python.worker.faulthandler.enabled": "true",
     "spark.executorEnv.ARROW_DEFAULT_MEMORY_POOL": "system",
@@ -62,12 +68,17 @@ _ON_ONE_MACHINE = {
     "spark.driver.bindAddress": "127.0.0.1",
     "spark.ui.enabled": "false",
 }
-SHUFFLE_TASKS_PER_CORE = 4
-"""Spark's fixed 200 are too many for two cores and too few for a hundred; adaptive execution joins small ones."""
+SHUFFLE_TASKS = "spark.sql.shuffle.partitions"
+CONNECT_SECONDS = 10.0
+WAIT_KEY, WAIT_SECONDS = "spark.starsmith.executorWait", 300.0
+"""How long a build waits for its first executor; a queue may be longer than that."""
+_LOOK_SECONDS = 0.1
 
 SAME_PACKAGES = ("pyarrow", "numpy", "numba", "enry-python", "licenseclassifier", "chardet")
 """Bytes depend on these, so that executors must have them in the driver's versions."""
 
+_PORTS = {"spark": 7077, "k8s": 443}
+_IMAGES = {"spark.kubernetes.container.image", "spark.kubernetes.executor.container.image"}
 _MASTERS = r"local(\[[^]]+\])?$|local-cluster\[\d+,\d+,\d+\]$|spark://|yarn$|k8s://"
 _VECTOR = "jdk.incubator.vector"
 _JAVA = """#!/bin/sh
@@ -78,7 +89,7 @@ for argument do
     *) set -- "$@" "$argument" ;;
   esac
 done
-exec '{java}' "$@"
+exec {java} "$@"
 """
 
 
@@ -92,17 +103,24 @@ def start(options: SparkOptions, *, store: Store, witness: str, spill: str) -> S
     master = options.master or (None if is_submitted else "local[*]")
     conf = _conf(options, master=master, spill=spill, is_submitted=is_submitted)
     if not is_submitted:
-        _prepare(master or "", spill)
+        check_master(master or "", conf)
+        _prepare(master or "", conf, spill)
     builder: Any = SparkSession.builder
     try:
         with without_pandas():
             session: SparkSession = builder.config(map=conf).getOrCreate()
     except (PySparkException, Py4JJavaError, OSError) as error:
         raise _not_started(error, master) from error
-    _check_version(session.version, "The cluster")
-    _set_sql(session)
-    if not is_one_process(session):
-        _check_executors(session, store, witness)
+    try:
+        _check_version(session.version, "The cluster")
+        for key, value in FIXED.items():
+            session.conf.set(key, value)
+        if not is_one_process(session):
+            _await_executor(session, conf)
+            _check_executors(session, store, witness)
+    except BaseException:
+        session.stop()
+        raise
     return session
 
 
@@ -151,14 +169,59 @@ def _quiet() -> str:
     return f"-Dlog4j2.configurationFile={resources.files('starsmith') / 'data/spark/log4j2.properties'}"
 
 
-def _prepare(master: str, spill: str) -> None:
+def check_master(master: str, conf: Mapping[str, str]) -> None:
+    """Raise StarsmithError for a master that Spark would wait for in vain, or that it lacks something to talk to."""
+    if master == "yarn" and not (os.environ.get("HADOOP_CONF_DIR") or os.environ.get("YARN_CONF_DIR")):
+        raise StarsmithError(
+            "--spark-master yarn: the configuration of Hadoop is not known. Set HADOOP_CONF_DIR to the folder that "
+            "holds yarn-site.xml, or submit the build with spark-submit."
+        )
+    if master.startswith("k8s://") and not _IMAGES & conf.keys() and not os.environ.get("SPARK_CONF_DIR"):
+        raise StarsmithError(
+            f"--spark-master {master}: no image is named for executors. Give one that holds Starsmith with "
+            "--spark-conf spark.kubernetes.container.image=NAME."
+        )
+    addresses = _addresses(master)
+    failures = [failure for address in addresses if (failure := _unreachable(*address))]
+    if addresses and len(failures) == len(addresses):
+        raise StarsmithError(
+            f"--spark-master {master}: nobody answers ({'; '.join(failures)}). Check host and port, and whether the "
+            "master is running."
+        )
+
+
+def _addresses(master: str) -> list[tuple[str, int]]:
+    """Return where a master is to be reached; nothing for one that is found in other ways."""
+    kind, _, rest = master.partition("://")
+    if kind not in ("spark", "k8s"):
+        return []
+    urls = [urlsplit(each if "://" in each else f"https://{each}") for each in rest.split(",")]
+    try:
+        return [(url.hostname or "", url.port or _PORTS[kind]) for url in urls]
+    except ValueError as error:
+        raise StarsmithError(f"--spark-master {master}: {error}.") from error
+
+
+def _unreachable(host: str, port: int) -> str | None:
+    """Return why nothing answers at an address, or None."""
+    try:
+        socket.create_connection((host, port), timeout=CONNECT_SECONDS).close()
+    except OSError as error:
+        return f"{host}:{port}: {error.strerror or error}"
+    return None
+
+
+def _prepare(master: str, conf: Mapping[str, str], spill: str) -> None:
     """Set what Spark reads from the environment and nowhere else."""
     with disk_errors(spill):
         os.makedirs(spill, exist_ok=True)
     java = _java_home(spill)
     if java is not None:
         os.environ["JAVA_HOME"] = java
-    if master.startswith("local"):
+    if "spark.pyspark.python" in conf:
+        # Only spark-submit reads the setting.
+        os.environ["PYSPARK_PYTHON"] = conf["spark.pyspark.python"]
+    elif master.startswith("local"):
         # Else the workers are run by whatever `python3` is.
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     if master.startswith("local-cluster["):
@@ -189,7 +252,8 @@ def _java_home(spill: str) -> str | None:
     wrapped = Path(spill) / "java"
     with disk_errors(spill):
         (wrapped / "bin").mkdir(parents=True, exist_ok=True)
-        (wrapped / "bin" / "java").write_text(_JAVA.format(module=_VECTOR, java=home / "bin" / "java"))
+        script = _JAVA.format(module=_VECTOR, java=shlex.quote(str(home / "bin" / "java")))
+        (wrapped / "bin" / "java").write_text(script)
         (wrapped / "bin" / "java").chmod(0o755)
     return str(wrapped)
 
@@ -227,14 +291,6 @@ def _dotted(version: tuple[int, int]) -> str:
     return ".".join(map(str, version))
 
 
-def _set_sql(session: SparkSession) -> None:
-    for key, value in FIXED.items():
-        session.conf.set(key, value)
-    if not session.sparkContext.getConf().contains("spark.sql.shuffle.partitions"):
-        tasks = SHUFFLE_TASKS_PER_CORE * session.sparkContext.defaultParallelism
-        session.conf.set("spark.sql.shuffle.partitions", str(max(tasks, 8)))
-
-
 def carried() -> dict[str, str]:
     """Return what this process would compute with: a digest of Starsmith's own files, and versions of packages."""
     files = sorted(
@@ -253,6 +309,30 @@ def _version(package: str) -> str:
 
 def _witnessed(_: Iterator[int], *, store: Store, witness: str) -> Iterator[tuple[str, dict[str, str], bool]]:
     yield socket.gethostname(), carried(), store.exists(witness)
+
+
+def _await_executor(session: SparkSession, conf: Mapping[str, str]) -> None:
+    """Wait until there is an executor.
+
+    Raises StarsmithError when the master is none, or has no room for executors of this size.
+    """
+    context: Any = session.sparkContext
+    status = SparkStatus(context)
+    seconds = float(conf.get(WAIT_KEY, WAIT_SECONDS))
+    end = time.monotonic() + seconds
+    while not context._jsc.sc().isStopped() and status.executors < 1:
+        if time.monotonic() > end:
+            raise StarsmithError(
+                f"No executor has come within {seconds:g} s from {context.master}. Does it have workers, with as much "
+                "memory and as many cores as spark.executor.memory and spark.executor.cores ask for? Its web page "
+                f"tells; wait longer with --spark-conf {WAIT_KEY}=SECONDS."
+            )
+        time.sleep(_LOOK_SECONDS)
+    if context._jsc.sc().isStopped():
+        raise StarsmithError(
+            f"Spark gave up on {context.master}: what answers there is no master of Spark {pyspark.__version__}, or "
+            "it refused. Check --spark-master; a standalone master listens on port 7077, its web page on another."
+        )
 
 
 def _check_executors(session: SparkSession, store: Store, witness: str) -> None:
@@ -294,6 +374,8 @@ def executor_error(trace: str) -> StarsmithError | None:
         found = "An executor runs another version of Python than the driver"
     elif missing := re.search(r"ModuleNotFoundError: No module named '(\w+)", trace):
         found = f"An executor has no Python package {missing[1]!r}"
+    elif program := re.search(r'Cannot run program "([^"]+)"', trace):
+        found = f"An executor has no program {program[1]}, which is to be its Python"
     else:
         return None
     return StarsmithError(

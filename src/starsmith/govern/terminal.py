@@ -17,7 +17,7 @@ from rich.text import Text
 
 from starsmith.errors import StarsmithError, StoreFault
 from starsmith.govern.composition import Composition, Row, name_of, reason_words
-from starsmith.govern.foreign_text import seconds, share, shortened, size, visible
+from starsmith.govern.foreign_text import counted, seconds, share, shortened, size, visible
 from starsmith.govern.scan_words import kind_words
 from starsmith.object_store import is_uri
 from starsmith.storage import Store
@@ -83,6 +83,7 @@ def build_table(result: Built) -> None:
     ran = sum(stage.ran for stage in record.stages)
     done = f"{ran:,} pieces of work" if ran else "nothing was left to do"
     _line(console, "Time", f"{seconds(result.seconds)}, {record.workers} workers, {done}")
+    _print_moved(console, record.stages)
     if record.release is not None:
         _line(console, "Release", _nearest(f"{result.workspace}/{record.release}"))
     if result.report is not None:
@@ -103,6 +104,8 @@ def status_table(status: Standing) -> None:
     if composition is not None:
         _print_composition(console, composition)
     _print_notes(console, record.notes)
+    _line(console, "Engine", _engine(record))
+    _print_moved(console, record.stages)
     if record.release is not None:
         _line(console, "Release", _nearest(f"{status.workspace}/{record.release}"))
     asked = status.opt_outs
@@ -145,6 +148,34 @@ def _stages(stages: Iterable[StageReport]) -> Table:
             f"{stage.ran:,} of {stage.items:,}" if stage.ran else "reused",
         )
     return table
+
+
+def _engine(record: BuildRecord) -> str:
+    workers = counted(record.workers, "worker")
+    return f"{record.engine}, {workers}" + (f" on {record.executors:,} executors" if record.executors > 1 else "")
+
+
+_MOVED: Final = {
+    "spilled_memory": "spilled from memory",
+    "spilled_disk": "spilled to disk",
+    "shuffle_written": "shuffle written",
+    "shuffle_read": "shuffle read",
+}
+
+
+def _print_moved(console: Console, stages: Iterable[StageReport]) -> None:
+    """Print which stages spilled or shuffled, if any."""
+    some = [stage for stage in stages if stage.moved]
+    if some:
+        table = _table("Bytes moved in", *(words for name, words in _MOVED.items() if _any(some, name)))
+        for stage in some:
+            numbers = [stage.moved.get(name, 0) for name in _MOVED if _any(some, name)]
+            table.add_row(stage.name, *(size(number) if number else "" for number in numbers))
+        console.print(table)
+
+
+def _any(stages: Iterable[StageReport], name: str) -> bool:
+    return any(name in stage.moved for stage in stages)
 
 
 def _print_composition(console: Console, composition: Composition) -> None:
