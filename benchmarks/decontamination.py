@@ -27,9 +27,9 @@ from typing import Any
 import pyarrow as pa
 
 from starsmith.benchmarks import load
-from starsmith.curate.automaton import normalised
 from starsmith.curate.benchmark_texts import ProblemText
 from starsmith.curate.decontaminate import Index, scan
+from starsmith.curate.normal_form import normalised
 from starsmith.settings import DecontaminationSettings
 
 SETS = {

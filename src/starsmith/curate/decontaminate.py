@@ -1,9 +1,9 @@
 """Decontamination: documents that hold a text of a benchmark's problem.
 
 Follows section 6 of the paper's data description: containment after lower-casing and removing white space, but for
-four solutions that anybody writes; `automaton` looks for all texts at once. As an option, the share of a text's runs
-of words (`word_overlap`), which finds copies that were edited. Fault 15 of section 12 (five benchmarks only, the two
-sides normalised apart) is mended: any benchmark can be given, and both sides go through the same function.
+four solutions that anybody writes; `automaton_search` looks for all texts at once. As an option, the share of a text's
+runs of words (`word_overlap`), which finds copies that were edited. Fault 15 of section 12 (five benchmarks only, the
+two sides normalised apart) is mended: any benchmark can be given, and both sides go through the same function.
 
 Does not read benchmarks (`starsmith.benchmarks` does) and decides nothing about a document: matches are evidence.
 """
@@ -18,10 +18,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from starsmith.curate import automaton, word_overlap
-from starsmith.curate.automaton import Automaton, normalised
+from starsmith.curate import automaton, automaton_search, word_overlap
+from starsmith.curate.automaton import Automaton
+from starsmith.curate.automaton_search import Grams
 from starsmith.curate.benchmark_texts import ProblemText
 from starsmith.curate.kernel import Indices
+from starsmith.curate.normal_form import normalised
 from starsmith.curate.word_overlap import Runs
 from starsmith.errors import StarsmithError
 from starsmith.fingerprint import fingerprint
@@ -75,12 +77,14 @@ class Index:
 
     problems: benchmark, problem, field and the number of its text, sorted by that number; equal texts are one.
     digest: of the texts, their names, the settings and VERSION; equal digests give equal matches.
+    grams: of the automaton; made anew from it rather than written.
     """
 
     settings: DecontaminationSettings
     digest: str
     problems: pa.Table
     automaton: Automaton | None
+    grams: Grams | None
     runs: Runs | None
 
     @staticmethod
@@ -101,11 +105,13 @@ class Index:
         texts = sorted(originals)
         numbers = {text: number for number, text in enumerate(texts)}
         rows = sorted({(numbers[text], p.benchmark, p.problem, p.field) for text, p in ordered})
+        built = automaton.build(texts) if settings.rule != "ngram" else None
         return Index(
             settings=settings,
             digest=fingerprint([VERSION, settings, rows, [originals[text] for text in texts]]),
             problems=_problem_table(rows),
-            automaton=automaton.build(texts) if settings.rule != "ngram" else None,
+            automaton=built,
+            grams=automaton_search.grams_of(built) if built else None,
             runs=None
             if settings.rule == "paper"
             else word_overlap.build([originals[text].encode() for text in texts], n=settings.ngram),
@@ -138,11 +144,13 @@ class Index:
                 raise StarsmithError(
                     f"A decontamination index of version {about.get('version')} cannot be used; build it again."
                 )
+            built = _from_arrays(Automaton, "automaton", arrays)
             return Index(
                 settings=DecontaminationSettings(**json.loads(about["settings"])),
                 digest=about["digest"],
                 problems=problems.replace_schema_metadata(None),
-                automaton=_from_arrays(Automaton, "automaton", arrays),
+                automaton=built,
+                grams=automaton_search.grams_of(built) if built else None,
                 runs=_from_arrays(Runs, "runs", arrays),
             )
         except pa.ArrowException as error:
@@ -155,8 +163,8 @@ def scan(texts: pa.LargeBinaryArray, index: Index) -> pa.Table:
     A document has one row at most for each problem, field and kind. Texts of a batch do not influence each other.
     """
     parts = [MATCHES.empty_table()]
-    if index.automaton is not None:
-        found = automaton.find(texts, index.automaton)
+    if index.automaton is not None and index.grams is not None:
+        found = automaton_search.find(texts, index.automaton, index.grams)
         ones = np.ones(len(found.texts))
         parts.append(_matches(index, "text", found.documents, found.texts, found.positions, ones))
     if index.runs is not None:
