@@ -17,15 +17,16 @@ SOURCE = REPOSITORY / "src"
 
 LAYERS: list[set[str]] = [
     {"errors"},
-    {"settings", "fingerprint", "verdict", "document", "credentials", "toml_text", "isolation", "progress"},
+    {"settings", "fingerprint", "verdict", "document", "credentials", "toml_text", "isolation", "progress"}
+    | {"plain_file"},
     {"storage", "disk", "object_store", "object_folder", "claims"},
     {"part_file", "table", "ledger"},
     {"recipe", "settings_reader", "engines", "job", "workspace"},
     {"sources", "curate", "format"},
     {"model"},
     {"train"},
-    {"shard", "origins", "licences", "benchmarks", "collect", "annotate", "decide", "near", "release", "summary"}
-    | {"builder", "decisions", "increment", "released", "detectors", "scan", "scan_rows"},
+    {"shard", "origins", "licences", "benchmarks", "collect", "annotate", "decide", "near", "near_pairs", "release"}
+    | {"summary", "builder", "decisions", "increment", "released", "detectors", "scan", "scan_rows"},
     {"govern"},
     {"pipeline", "collect_plan", "recollect"},
     {"departure", "removal", "purge", "build", "integrity"},

@@ -74,7 +74,7 @@ def test_an_empty_list(cli, tmp_path):
         (["add", "{w}", "--owner", "a", "--repo", "a/b"], 2, "not allowed with"),
         (["add", "{w}", "--owner", ""], 1, "The owner is empty"),
         (["add", "{w}", "--origin", f"https://me:{SECRET}@example.org/x"], 1, "holds a password"),
-        (["import", "{w}", "{w}/missing"], 1, "is no file"),
+        (["import", "{w}", "{w}/missing"], 1, "missing cannot be read: No such file"),
         (["list", "{w}"], 1, "is not a workspace"),
     ],
 )

@@ -160,7 +160,15 @@ def test_a_pipe_among_the_files_of_a_benchmark(capfd, odd, own_corpus):
     (odd / "apps/1").mkdir(parents=True)
     os.mkfifo(odd / "apps/1/question.txt")
     err = refused(capfd, recipe_file(odd, '[[benchmark]]\nname = "apps"\npath = "apps"'))
-    assert "question.txt: a pipe or device; expected a file" in err
+    assert "question.txt is a pipe or device; expected a file" in err
+
+
+@pytest.mark.parametrize("name", ["pipe", "socket", "/dev/zero", "loop", "dangling", "full"])
+def test_a_probe_that_is_none(capfd, odd, own_corpus, name):
+    own_corpus.add("a/b", {"a.py": b"x = 1\n"})
+    err = refused(capfd, recipe_file(odd, f'[malware]\nclamd = "{odd}/no-clamd"\nprobe = "{name}"'))
+    assert "The `probe` of [malware]" in err
+    assert "expected a file that clamd must find" in err or "cannot be read" in err
 
 
 @pytest.mark.parametrize("kind", ["git", "archives"])

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from starsmith.curate.benchmark_texts import LAYOUTS, Layout, ProblemText, problem_texts
 from starsmith.errors import StarsmithError
 from starsmith.fingerprint import fingerprint
+from starsmith.plain_file import open_plain
 from starsmith.settings import BenchmarkSettings
 
 MAX_BYTES: Final = 2 * 1024**3
@@ -65,7 +66,7 @@ def digest(path: Path) -> str:
 
 
 def _sha256(file: Path) -> str:
-    with file.open("rb") as opened:
+    with open_plain(file) as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
@@ -118,8 +119,6 @@ def _ds1000_row(folder: Path, *, root: Path) -> dict[str, Any]:
 
 def _rows(path: Path) -> list[dict[str, Any]]:
     """Return the rows of one file."""
-    if path.exists() and not path.is_file():
-        raise StarsmithError(f"{path}: a pipe or device; expected a file.")
     if not path.name.endswith(SUFFIXES):
         raise StarsmithError(f"{path}: not a benchmark file; expected one of {', '.join(SUFFIXES)}.")
     rows = _parquet_rows(path) if path.suffix == ".parquet" else _json_rows(path, _file_text(path))
@@ -130,7 +129,8 @@ def _rows(path: Path) -> list[dict[str, Any]]:
 
 def _parquet_rows(path: Path) -> Sequence[Any]:
     try:
-        return pq.read_table(path).to_pylist()  # type: ignore[no-any-return]
+        with open_plain(path) as file:
+            return pq.read_table(file).to_pylist()  # type: ignore[no-any-return]
     except (OSError, pa.ArrowException) as error:
         raise StarsmithError(f"{path}: cannot be read as Parquet: {error}") from None
 
@@ -150,10 +150,8 @@ def _json_rows(path: Path, text: str) -> Sequence[Any]:
 
 def _file_text(path: Path) -> str:
     """Return a text file, unpacked, of at most MAX_BYTES."""
-    if path.exists() and not path.is_file():
-        raise StarsmithError(f"{path}: a pipe or device; expected a file.")
     try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        with open_plain(path) as packed, gzip.open(packed) if path.suffix == ".gz" else packed as file:
             content = file.read(MAX_BYTES + 1)
         if len(content) > MAX_BYTES:
             raise StarsmithError(f"{path}: larger than {MAX_BYTES} bytes; no benchmark is.")

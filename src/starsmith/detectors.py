@@ -18,6 +18,7 @@ from starsmith.curate.malware import EICAR, Scanner
 from starsmith.document import BENCHMARK_MATCHES
 from starsmith.errors import StarsmithError
 from starsmith.fingerprint import fingerprint
+from starsmith.plain_file import read_plain
 from starsmith.recipe import Recipe
 from starsmith.settings import DecontaminationSettings, MalwareSettings, RedactionSettings
 from starsmith.storage import Store
@@ -140,10 +141,8 @@ def _probe(recipe: Recipe) -> bytes:
     if not recipe.malware.probe:
         return EICAR
     path = recipe.base / Path(recipe.malware.probe).expanduser()
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise StarsmithError(f"The `probe` of [malware], {path}, cannot be read: {error.strerror}.") from None
+    what = f"The `probe` of [malware], {path},"
+    return read_plain(path, name=what, expected="a file that clamd must find", most=recipe.malware.max_bytes)
 
 
 def _benchmark_index(builder: Builder, recipe: Recipe) -> Part:

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from starsmith.document import ID_BYTES, ORIGINS, Origin
 from starsmith.errors import StarsmithError
+from starsmith.plain_file import open_plain
 from starsmith.progress import Reporter
 from starsmith.recipe import Recipe
 from starsmith.shard import Located, order_of
@@ -143,10 +144,10 @@ def read_metadata(recipe: Recipe) -> Metadata:
 
 
 def _metadata_rows(path: Path) -> Metadata:
-    if path.exists() and not path.is_file():
-        raise StarsmithError(f"The metadata file {path} is a folder, pipe or device; expected a CSV or Parquet file.")
+    is_parquet = path.suffix.lower() == ".parquet"
     try:
-        table = pq.read_table(path) if path.suffix.lower() == ".parquet" else _read_csv(path)
+        with open_plain(path, name=f"The metadata file {path}", expected="a CSV or Parquet file"):
+            table = pq.read_table(path) if is_parquet else _read_csv(path)
     except (OSError, pa.ArrowException) as error:
         raise StarsmithError(f"The metadata file {path} cannot be read: {_first_line(error)}") from error
     try:

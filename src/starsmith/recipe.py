@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from starsmith.errors import StarsmithError
 from starsmith.object_store import is_uri
+from starsmith.plain_file import read_plain
 from starsmith.settings import (
     BenchmarkSettings,
     CollectSettings,
@@ -214,19 +215,13 @@ def dumps(recipe: Recipe) -> str:
 
 
 def read_recipe(file: Path) -> str:
-    if file.is_dir():
-        raise StarsmithError(f"{file} is a folder; expected a recipe, which is a TOML file.")
-    if file.exists() and not file.is_file():
-        raise StarsmithError(f"{file} is a pipe or device; expected a recipe, which is a TOML file.")
+    if not os.path.lexists(file):
+        raise StarsmithError(f"There is no recipe {file}; `starsmith init {file}` writes one to start from.")
+    expected = "a recipe, which is a TOML file"
+    content = read_plain(file, name=f"The recipe {file}", expected=expected, most=4 * MOST_CHARACTERS)
     try:
-        if file.stat().st_size > 4 * MOST_CHARACTERS:
-            raise StarsmithError(f"{file} has {file.stat().st_size:,} bytes; no recipe is that long.")
         # Windows editors put a byte-order mark before UTF-8; it says nothing and is let pass.
-        return file.read_bytes().decode("utf-8-sig")
-    except FileNotFoundError:
-        raise StarsmithError(f"There is no recipe {file}; `starsmith init {file}` writes one to start from.") from None
-    except OSError as error:
-        raise StarsmithError(f"The recipe {file} cannot be read: {error.strerror}.") from None
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         found = f"byte 0x{error.object[error.start]:02x}"

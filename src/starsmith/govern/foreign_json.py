@@ -5,15 +5,14 @@ is read here is checked before it is used; that a name in it leads nowhere is th
 """
 
 import json
-import os
 import re
-import stat
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Final
 
 from starsmith.errors import StarsmithError
 from starsmith.govern.foreign_text import shortened
+from starsmith.plain_file import read_plain
 from starsmith.storage import Located, StoredFile
 
 SHA256: Final = re.compile(r"[0-9a-f]{64}")
@@ -29,21 +28,7 @@ def read_file(path: Located, *, most: int, what: str) -> bytes:
     """
     if isinstance(path, StoredFile):
         return _read_object(path, most=most, what=what)
-    try:
-        # A pipe nobody writes to would keep us waiting for ever.
-        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    except OSError as error:
-        raise StarsmithError(f"The {what} {path} cannot be read: {error.strerror}.") from error
-    try:
-        about = os.fstat(handle)
-        if not stat.S_ISREG(about.st_mode):
-            raise StarsmithError(f"The {what} {path} is no file.")
-        if about.st_size > most:
-            raise StarsmithError(f"The {what} {path} has {about.st_size:,} bytes; expected at most {most:,}.")
-        with open(handle, "rb", closefd=False) as file:
-            return file.read(most)
-    finally:
-        os.close(handle)
+    return read_plain(path, name=f"The {what} {path}", most=most)
 
 
 def _read_object(path: StoredFile, *, most: int, what: str) -> bytes:

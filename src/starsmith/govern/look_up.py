@@ -31,6 +31,7 @@ from starsmith.govern.foreign_text import visible
 from starsmith.govern.scan_story import ScanStory
 from starsmith.govern.single_rows import Row, SingleRows
 from starsmith.ledger import LEDGER
+from starsmith.plain_file import read_plain
 from starsmith.recipe import Recipe, loads
 from starsmith.released import RELEASED
 from starsmith.storage import Store
@@ -136,11 +137,8 @@ class LookUp:
 
     def file(self, path: Path) -> Answer:
         """Answer for the bytes of a file on disk, or for what is most like it."""
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise StarsmithError(f"{_encodable(str(path))} cannot be read: {error.strerror}.") from error
-        return self._by_bytes(_encodable(str(path)), content)
+        name = _encodable(str(path))
+        return self._by_bytes(name, read_plain(path, name=name))
 
     def snippet(self, content: bytes) -> Answer:
         """Answer for a piece of code: the same bytes if they are there, else what is most like it."""

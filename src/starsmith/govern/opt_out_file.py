@@ -17,6 +17,7 @@ from typing import Any, Final, TypeVar
 
 from starsmith.errors import StarsmithError
 from starsmith.govern.opt_out import Request, checked
+from starsmith.plain_file import read_plain
 
 COLUMNS: Final = {"owner": "owner", "repo": "repository", "origin": "origin", "swhid": "swhid"}
 """What a line may ask for, exactly one of them, and the kind of request that makes."""
@@ -51,12 +52,7 @@ def read_file(path: Path) -> Iterator[Line]:
 
     Raises StarsmithError for a file that cannot be read, or a CSV file whose first line is no header.
     """
-    if not path.is_file():
-        raise StarsmithError(f"{path} is no file; expected CSV or JSON lines with one request a line.")
-    try:
-        data = path.read_bytes().removeprefix(_BOM)
-    except OSError as error:
-        raise StarsmithError(f"{path} cannot be read: {error.strerror}.") from error
+    data = read_plain(path, expected="CSV or JSON lines with one request a line").removeprefix(_BOM)
     lines = _LINE_END.split(data)
     is_json = _is_json(path, data)
     yield from _json_lines(lines) if is_json else _csv_rows(lines, name=str(path))

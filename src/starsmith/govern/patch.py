@@ -38,6 +38,7 @@ from starsmith.govern.delta import (
 )
 from starsmith.govern.foreign_json import parse
 from starsmith.govern.release_folder import FILE, MANIFEST, Manifest, parse_manifest, read_manifest, sha256_of
+from starsmith.plain_file import open_plain
 from starsmith.table import write_rows
 
 _MEMBER: Final = re.compile(rf"{re.escape(INDEX)}|{re.escape(ROWS)}|{WHOLE}({re.escape(MANIFEST)}|{FILE.pattern})")
@@ -143,13 +144,10 @@ def _damaged(name: str, error: Exception) -> str:
 @contextmanager
 def _opened(delta: Path) -> Iterator[_Archive]:
     name = str(delta)
-    if not delta.is_file():
-        raise StarsmithError(f"There is no delta {name}.")
-    with _damage(name):
-        archive = zipfile.ZipFile(delta)
-    with archive:
+    with open_plain(delta, name=f"The delta {name}", expected="a zip file") as file, ExitStack() as closing:
         with _damage(name):
-            _check_members(archive, delta.stat().st_size)
+            archive = closing.enter_context(zipfile.ZipFile(file))
+            _check_members(archive, os.fstat(file.fileno()).st_size)
         index = read_index(parse(_read(archive, name, INDEX), f"{INDEX} of {name}"))
         manifest = _read(archive, name, WHOLE + MANIFEST)
         after = parse_manifest(manifest, f"The manifest in {name}")
