@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
-from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from starsmith.errors import StarsmithError
@@ -90,17 +90,13 @@ def processes(device: str) -> Iterator[Processes]:
 
 
 def shard(model: nn.Module, blocks: nn.ModuleList, among: Processes, *, precision: torch.dtype) -> None:
-    """Divide the parameters of a model among processes, block by block (FSDP2). One process keeps all of them.
-
-    `loss` may then be called in place of `forward`.
-    """
+    """Divide the parameters of a model among processes, block by block (FSDP2). One process keeps all of them."""
     if among.mesh is None:
         return
     policy = MixedPrecisionPolicy(param_dtype=precision, reduce_dtype=torch.float32)
     for block in blocks:
         fully_shard(block, mesh=among.mesh, mp_policy=policy)
     fully_shard(model, mesh=among.mesh, mp_policy=policy)
-    register_fsdp_forward_method(model, "loss")
 
 
 def whole(tensor: Tensor) -> Tensor:
@@ -116,3 +112,19 @@ def assign(tensor: Tensor, value: Tensor) -> None:
                 value.to(tensor.device), tensor.device_mesh, tensor.placements, src_data_rank=None
             )
         tensor.copy_(value)
+
+
+def draw(model: nn.Module, *, deviation: float, seed: int) -> None:
+    """Draw all weights from one seed, in place: matrices normal, biases 0, scales of norms 1.
+
+    Numbers come from the CPU, one tensor at a time, so that they are the same on every device and for any number of
+    processes.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    for name, parameter in model.named_parameters():
+        value = torch.empty(parameter.shape)
+        if parameter.ndim == 2:
+            value.normal_(0.0, deviation, generator=generator)
+        else:
+            value.fill_(1.0 if name.endswith("norm.weight") else 0.0)
+        assign(parameter, value)

@@ -6,6 +6,7 @@ paper's values.
 
 from dataclasses import dataclass
 
+from starsmith.model.config import PRESETS
 from starsmith.settings import setting
 
 
@@ -47,18 +48,19 @@ class ModelSettings:
     """The shape of the model; a key of 0 is what the preset has."""
 
     preset: str = setting(
-        "starcoder2-tiny",
+        "tiny",
         "Where the fields that are not set come from; those of 3B, 7B and 15B are the paper's (9).",
-        choices=("starcoder2-tiny", "starcoder2-3b", "starcoder2-7b", "starcoder2-15b"),
+        choices=tuple(PRESETS),
     )
     hidden_size: int = setting(0, "Width of the residual stream.", least=0)
     intermediate_size: int = setting(0, "Width inside the MLP (9: four times `hidden_size`).", least=0)
-    layers: int = setting(0, "Transformer blocks.", least=0)
-    attention_heads: int = setting(0, "Query heads; they divide `hidden_size`.", least=0)
-    key_value_heads: int = setting(0, "Key and value heads; they divide `attention_heads`.", least=0)
+    num_hidden_layers: int = setting(0, "Transformer blocks.", least=0)
+    num_attention_heads: int = setting(0, "Query heads; they divide `hidden_size`.", least=0)
+    num_key_value_heads: int = setting(0, "Key and value heads; they divide the query heads.", least=0)
     sliding_window: int = setting(0, "Tokens that a token attends to, itself included (9: 4,096).", least=0)
     rope_theta: float = setting(0.0, "Base of the rotary embedding; the long-context stage raises it (9).", least=0)
     initializer_range: float = setting(0.0, "Standard deviation of the first weights.", least=0)
+    untied: bool = setting(False, "Give the output a matrix of its own; the preset 15b has one anyhow (9).")
     dropout: float = setting(0.0, "Dropout of embeddings, attention and residuals while training.", least=0, most=0.9)
 
 
