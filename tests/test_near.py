@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from starsmith import annotate, decide, near
+from starsmith import annotate, decide, near, near_pairs
 from starsmith.curate import minhash
 from starsmith.document import BANDS, SHINGLES, content_id
 from starsmith.engines import Query
@@ -129,9 +129,9 @@ def compared(given: Corpus, sql: Callable[..., Table], settings: NearDuplicateSe
     """Return the members and pairs of a corpus of which nothing is dropped."""
     nothing = Table(name="dropped", schema=DROPS, parts=())
     candidates = sql(near.candidates_query(decide.ALIVE), facts=given.facts, dropped=nothing)
-    searches = near.searches(candidates, given.bands, settings)
+    searches = near_pairs.searches(candidates, given.bands, settings)
     parts = [search(given.store, attempt=0, progress=lambda count: None).parts["near_pairs"][0] for search in searches]
-    pairs = Table(name="near_pairs", schema=near.PAIRS, parts=tuple(parts))
+    pairs = Table(name="near_pairs", schema=near_pairs.PAIRS, parts=tuple(parts))
     return sql(near.MEMBERS_QUERY, facts=given.facts, near_pairs=pairs), pairs
 
 
@@ -292,5 +292,5 @@ def test_what_is_dropped_already_wins_nothing(tmp_path: Path) -> None:
     query = near.candidates_query(decide.ALIVE)
     parts = engine.sql(given.store, query, {"facts": given.facts, "dropped": dropped})
     engine.close()
-    rows = Table(name="m", schema=near.CANDIDATES, parts=parts).read(given.store).to_pylist()
+    rows = Table(name="m", schema=near_pairs.CANDIDATES, parts=parts).read(given.store).to_pylist()
     assert [row["document_id"] for row in rows] == [ident(1), ident(2)]

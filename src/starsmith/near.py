@@ -1,9 +1,9 @@
 """Near-duplicates of a whole corpus: from bands to verdicts (section 4 of the paper's data description).
 
-Tasks find which documents share a bucket, each for a few bands of the whole corpus; a query ranks these documents. One
-task cuts them into groups that have no bucket in common; further tasks decide the groups, each reading the shingle sets
-of its own members. How a group is decided is the business of `curate.near_duplicates`; the numbers a document is known
-by there are its ranks in winner order.
+Tasks find which documents share a bucket (`near_pairs`); a query ranks these documents. One task cuts them into groups
+that have no bucket in common; further tasks decide the groups, each reading the shingle sets of its own members. How a
+group is decided is the business of `curate.near_duplicates`; the numbers a document is known by there are its ranks in
+winner order.
 """
 
 from dataclasses import dataclass
@@ -13,51 +13,31 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from starsmith import near_pairs
 from starsmith.builder import Builder
-from starsmith.curate import minhash, near_duplicates
+from starsmith.curate import near_duplicates
 from starsmith.curate.exact_duplicates import WINNER_ORDER
 from starsmith.decide import ALIVE
-from starsmith.document import BAND_BYTES, BANDS, ID_BYTES, SHINGLES
+from starsmith.document import BANDS, ID_BYTES, SHINGLES
 from starsmith.engines import Query
+from starsmith.errors import StarsmithError, StoreFault
 from starsmith.fingerprint import fingerprint
 from starsmith.job import Outcome, Progress, Work
 from starsmith.ledger import DROPS
+from starsmith.near_pairs import CANDIDATES, PAIRS
 from starsmith.part_file import MappedRows
 from starsmith.settings import NearDuplicateSettings
 from starsmith.storage import Store
 from starsmith.table import Part, Table, write_part
+from starsmith.workspace import read_build
 
 VERSION = 2
-PAIR_KEYS = 10 << 20
-"""Keys of bands that a task looks through at a time, 16 bytes each; those of one band may exceed it."""
 GROUP_SHINGLES = 16 << 20
 """Shingle hashes a task loads at a time: 64 MiB. One group of connected documents may exceed it."""
-_ENTRY_BYTES = 8 + 4
-"""A key and the number of a row: one entry of a row of BANDS."""
 _BANDS_PER_SCOPE = 1 << 12
 """Bands of different languages never meet: the scope is part of the band's number."""
 
-Numbers = npt.NDArray[np.int64]
-
 _ID = pa.binary(ID_BYTES)
-
-CANDIDATES = pa.schema(
-    [
-        pa.field("shard", pa.string(), nullable=False),
-        pa.field("document_id", _ID, nullable=False),
-        pa.field("shingle_row", pa.int64(), nullable=False),
-        pa.field("language", pa.string()),
-    ]
-)
-PAIRS = pa.schema(
-    [
-        pa.field("document_id", _ID, nullable=False),
-        pa.field("scope", pa.int64(), nullable=False),
-        pa.field("band", pa.int32(), nullable=False),
-        pa.field("key", pa.int64(), nullable=False),
-    ]
-)
-"""Candidates and the buckets that another candidate is in too; `scope` keeps languages apart."""
 
 MEMBERS = pa.schema(
     [
@@ -127,14 +107,15 @@ SELECT document_id, shard, 'near' AS stage, 'duplicate.near' AS reason, similari
        CAST({settings.threshold} AS DOUBLE) AS threshold, winner_id, similarity, CAST(NULL AS STRING) AS detail
 FROM near
 WHERE winner_id IS NOT NULL"""
-    return Query(name="drops_near", text=text, schema=DROPS, key=["shard", "document_id"])
+    return Query(name="drops_near", text=text, schema=DROPS, key=["shard", "document_id"], partition_by="shard")
 
 
 def drops(builder: Builder, settings: NearDuplicateSettings, dropped: Table) -> Table:
     """Return the near-duplicates among the documents of a build that are not in `dropped`."""
     tables = builder.tables
+    earlier = _earlier(builder, settings)
     candidates = builder.sql(candidates_query(ALIVE), facts=tables["facts"], dropped=dropped)
-    pairs = _pairs(builder, settings, candidates)
+    pairs = _pairs(builder, settings, candidates, earlier)
     members = builder.sql(MEMBERS_QUERY, facts=tables["facts"], near_pairs=pairs)
     group = GroupMembers(members=members, pairs=pairs)
     groups = builder.map(
@@ -155,126 +136,27 @@ def drops(builder: Builder, settings: NearDuplicateSettings, dropped: Table) -> 
     return builder.sql(drops_query(settings), near=decided["near"])
 
 
-def _pairs(builder: Builder, settings: NearDuplicateSettings, candidates: Table) -> Table:
-    works = [
-        (fingerprint([VERSION, pa.__version__, find.inputs]), find)
-        for find in searches(candidates, builder.tables["bands"], settings)
-    ]
-    return builder.map("near pairs", works, {"near_pairs": PAIRS}, total=len(works))["near_pairs"]
+def _pairs(
+    builder: Builder, settings: NearDuplicateSettings, candidates: Table, earlier: near_pairs.Searched | None
+) -> Table:
+    finds = near_pairs.searches(candidates, builder.tables["bands"], settings, earlier=earlier)
+    works: list[tuple[str, Work]] = [(find.key, find) for find in finds]
+    return builder.map(near_pairs.STAGE, works, {"near_pairs": PAIRS}, total=len(works))["near_pairs"]
 
 
-def searches(candidates: Table, bands: Table, settings: NearDuplicateSettings) -> "list[FindPairs]":
-    """Return the tasks that together look through all bands."""
-    total = minhash.layout(settings).bands
-    tasks = min(total, -(-total * candidates.rows // PAIR_KEYS) or 1)
-    step = -(-total // tasks)
-    return [
-        FindPairs(
-            candidates=candidates,
-            bands=bands,
-            first=first,
-            last=min(first + step, total),
-            across_languages=settings.across_languages,
-        )
-        for first in range(0, total, step)
-    ]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FindPairs:
-    """Find the candidates that share a bucket with another, for bands `first` up to but not with `last`."""
-
-    candidates: Table
-    bands: Table
-    first: int
-    last: int
-    across_languages: bool
-
-    def __str__(self) -> str:
-        return f"bands {self.first} to {self.last}"
-
-    @property
-    def inputs(self) -> list[str | int | bool]:
-        return [self.candidates.digest, self.bands.digest, self.first, self.last, self.across_languages]
-
-    def __call__(self, store: Store, *, attempt: int, progress: Progress) -> Outcome:
-        candidates = self.candidates.read(store)
-        scopes = self._scopes(candidates["language"])
-        ids = candidates["document_id"].combine_chunks()
-        found = []
-        for band, (keys, rows) in enumerate(self._keys(store, candidates), start=self.first):
-            shared = _shared(keys, scopes[rows])
-            bands = np.full(len(shared), band, np.int32)
-            columns = [ids.take(pa.array(rows[shared])), scopes[rows[shared]], bands, keys[shared]]
-            found.append(pa.table(columns, schema=PAIRS))
-        progress(1)
-        part = write_part(store, "near_pairs", PAIRS, found, shard=f"{self.first:06d}")
-        return Outcome(parts={"near_pairs": (part,)})
-
-    def _scopes(self, languages: pa.ChunkedArray) -> npt.NDArray[np.int64]:
-        """Return a number per candidate; only equal numbers may share a bucket."""
-        if self.across_languages:
-            return np.zeros(len(languages), np.int64)
-        names = pa.array(sorted(name for name in languages.unique().to_pylist() if name is not None), pa.string())
-        # No language is a scope of its own, the first.
-        numbers: Numbers = pc.fill_null(pc.index_in(languages, value_set=names), -1).to_numpy().astype(np.int64)
-        return numbers + 1
-
-    def _keys(self, store: Store, candidates: pa.Table) -> list[tuple[Numbers, Numbers]]:
-        """Return (keys, rows of candidates) of each band, in the order of shards and keys."""
-        found: list[list[tuple[Numbers, Numbers]]] = [[] for _ in range(self.first, self.last)]
-        parts = {part.shard: part for part in self.bands.parts}
-        start = 0
-        for own in self.candidates.parts:
-            rows = candidates["shingle_row"].slice(start, own.rows).to_numpy()
-            first, counts = _places(rows)
-            with MappedRows(store, parts[own.shard], BANDS) as mapped:
-                for band, pieces in enumerate(found, start=self.first):
-                    entries = mapped.value(band, "entries", key=band.to_bytes(BAND_BYTES, "little"))
-                    keys = np.frombuffer(entries, "<i8", len(entries) // _ENTRY_BYTES)
-                    of_row = np.frombuffer(entries, "<u4", offset=keys.nbytes)
-                    of_row = np.minimum(of_row, len(counts) - 1)
-                    times = counts[of_row]
-                    # Nearly every content is that of one candidate, or of none.
-                    within = _numbers_within(times) if len(times) and times.max() > 1 else 0
-                    pieces.append((np.repeat(keys, times), start + within + np.repeat(first[of_row], times)))
-            start += own.rows
-        none = np.zeros(0, np.int64)
-        return [
-            (
-                np.concatenate([none, *(keys for keys, _ in pieces)]),
-                np.concatenate([none, *(rows for _, rows in pieces)]),
-            )
-            for pieces in found
-        ]
-
-
-def _places(rows: Numbers) -> tuple[Numbers, Numbers]:
-    """Return the first position and the number of each value in the rising `rows`; after the last there is none."""
-    edges = np.searchsorted(rows, np.arange(int(rows[-1]) + 3 if len(rows) else 2))
-    return edges[:-1].astype(np.int64), np.diff(edges).astype(np.int64)
-
-
-def _numbers_within(times: Numbers) -> Numbers:
-    """Return 0, 1, … for each of the given numbers of repetitions."""
-    return np.arange(int(times.sum())) - np.repeat(np.cumsum(times) - times, times)
-
-
-def _shared(keys: Numbers, scopes: Numbers) -> Numbers:
-    """Return the positions of the rows whose key and scope another row has too, by key and scope."""
-    order = np.argsort(keys, kind="stable")
-    order = order[_repeated(keys[order])]
-    order = order[np.lexsort((scopes[order], keys[order]))]
-    return order[_repeated(keys[order], scopes[order])]
-
-
-def _repeated(*columns: Numbers) -> npt.NDArray[np.bool_]:
-    """Tell for each row of sorted columns whether the one before or after it is equal."""
-    same = np.logical_and.reduce([column[1:] == column[:-1] for column in columns])
-    repeated = np.zeros(len(columns[0]), np.bool_)
-    repeated[1:] |= same
-    repeated[:-1] |= same
-    return repeated
+def _earlier(builder: Builder, settings: NearDuplicateSettings) -> near_pairs.Searched | None:
+    """Return the search that this build did before or, if this is its first, that the last build ended with."""
+    store, tables = builder.store, builder.tables
+    if "near_candidates" in tables:
+        return near_pairs.searched(store, tables["near_candidates"], tables["bands"], settings)
+    try:
+        last = read_build(store)
+        candidates, bands = last.table("near_candidates", CANDIDATES), last.table("bands", BANDS)
+    except StoreFault:
+        raise
+    except StarsmithError:
+        return None
+    return near_pairs.searched(store, candidates, bands, settings)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
