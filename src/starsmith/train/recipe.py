@@ -12,6 +12,8 @@ from typing import Any, Final
 
 from starsmith.errors import StarsmithError
 from starsmith.fingerprint import fingerprint
+from starsmith.format.settings import FormatSettings, MixtureRule, PackSettings, TokenizerSettings
+from starsmith.object_store import is_uri
 from starsmith.recipe import read_recipe
 from starsmith.settings_reader import SettingsReader, keys_of
 from starsmith.toml_text import KeyPath
@@ -24,6 +26,13 @@ from starsmith.train.settings import (
     TrainingSettings,
 )
 
+PREPARATION: Final[dict[str, type]] = {
+    "tokenizer": TokenizerSettings,
+    "format": FormatSettings,
+    "pack": PackSettings,
+}
+"""What happens before training. A pack remembers it, so that it is no part of what a run is known by."""
+
 SECTIONS: Final[dict[str, type]] = {
     "data": DataSettings,
     "model": ModelSettings,
@@ -31,7 +40,7 @@ SECTIONS: Final[dict[str, type]] = {
     "training": TrainingSettings,
     "checkpoints": KeepSettings,
 }
-TABLES: Final[dict[str, type]] = {"": RunSettings, **SECTIONS}
+TABLES: Final[dict[str, type]] = {"": RunSettings, **PREPARATION, "[[mixture]]": MixtureRule, **SECTIONS}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,6 +48,10 @@ class TrainingRecipe:
     """All that determines a run. Paths in `run` and `data` are absolute."""
 
     run: RunSettings
+    tokenizer: TokenizerSettings = field(default_factory=TokenizerSettings)
+    format: FormatSettings = field(default_factory=FormatSettings)
+    mixture: tuple[MixtureRule, ...] = ()
+    pack: PackSettings = field(default_factory=PackSettings)
     data: DataSettings
     model: ModelSettings = field(default_factory=ModelSettings)
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
@@ -47,7 +60,7 @@ class TrainingRecipe:
 
     @property
     def fingerprint(self) -> str:
-        """Digest of what decides the weights. A run may be resumed with more steps, elsewhere, or saved more often."""
+        """Digest of what decides the weights. A run may go on elsewhere, and be saved or measured more often."""
         return fingerprint([[name, _deciding(getattr(self, name))] for name in ("run", *SECTIONS)])
 
     def plain(self) -> dict[str, Any]:
@@ -55,7 +68,7 @@ class TrainingRecipe:
         return {name: dataclasses.asdict(getattr(self, name)) for name in ("run", *SECTIONS)}
 
 
-_ELSEWHERE: Final = frozenset({"out", "pack", "start_from"})
+_ELSEWHERE: Final = frozenset({"out", "pack", "start_from", "workspace", "tokenizer"})
 """Paths: what lies there is compared by its own fingerprint."""
 
 
@@ -85,23 +98,37 @@ def loads(text: str, *, base: Path, name: str = "training.toml") -> TrainingReci
     run = reader.settings(RunSettings, (), {key: tree[key] for key in keys_of(RunSettings) if key in tree}, {})
     sections: dict[str, Any] = {
         section: reader.settings(settings, (section,), tree.get(section, {}), {})
-        for section, settings in SECTIONS.items()
+        for section, settings in (PREPARATION | SECTIONS).items()
     }
-    recipe = TrainingRecipe(run=run, **sections)
+    recipe = TrainingRecipe(run=run, mixture=_mixture(reader, tree.get("mixture", [])), **sections)
     for where, message in _contradictions(recipe):
         raise reader.problem(where, message)
     return _anchored(recipe, base.absolute(), Path(name).stem)
+
+
+def _mixture(reader: SettingsReader, tables: object) -> tuple[MixtureRule, ...]:
+    if not isinstance(tables, list):
+        raise reader.problem(("mixture",), "is one table; expected an array of tables, written `[[mixture]]`.")
+    return tuple(reader.settings(MixtureRule, ("mixture", number), table, {}) for number, table in enumerate(tables))
 
 
 def _anchored(recipe: TrainingRecipe, base: Path, stem: str) -> TrainingRecipe:
     """Return the recipe with its paths relative to nothing."""
     run = dataclasses.replace(
         recipe.run,
-        out=str(base / Path(recipe.run.out or f"{stem}.run").expanduser()),
-        start_from=str(base / Path(recipe.run.start_from).expanduser()) if recipe.run.start_from else "",
+        out=_path(recipe.run.out or f"{stem}.run", base),
+        start_from=_path(recipe.run.start_from, base),
     )
-    data = dataclasses.replace(recipe.data, pack=str(base / Path(recipe.data.pack).expanduser()))
+    paths: dict[str, Any] = {
+        name: _path(getattr(recipe.data, name), base) for name in ("workspace", "tokenizer", "pack")
+    }
+    data = dataclasses.replace(recipe.data, **paths)
     return dataclasses.replace(recipe, run=run, data=data)
+
+
+def _path(given: str, base: Path) -> str:
+    """Return a path relative to nothing; what is not given and what is a URI stays as it is."""
+    return given if not given or is_uri(given) else str(base / Path(given).expanduser())
 
 
 def _contradictions(recipe: TrainingRecipe) -> Iterator[tuple[KeyPath, str]]:

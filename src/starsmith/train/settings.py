@@ -29,6 +29,12 @@ class RunSettings:
 class DataSettings:
     """What is learnt from."""
 
+    workspace: str = setting(
+        "", "The corpus that tokenizer and pack are made from (`starsmith build`), relative to the recipe, or its URI."
+    )
+    tokenizer: str = setting(
+        "", "The folder of the tokenizer (`starsmith tokenizer train`), relative to the recipe. Empty: the pack's own."
+    )
     pack: str = setting("", "The folder that `starsmith pack` wrote, relative to the recipe.")
     sequence_length: int = setting(
         512, "Tokens of a sample (9: 4,096, then 16,384 in the long-context stage).", least=2
