@@ -54,7 +54,12 @@ def test_arguments_are_shown_as_they_are_typed():
     command.add_argument("--workers", "-w", type=int, default=2, help="How many (default %(default)s).")
     command.add_argument("--json", action="store_true", help="Print JSON.")
     command.add_argument("--until", choices=("a", "b"), help="Stop early.")
+    command.add_argument("--out", required=True, help="Where to.")
+    kinds = command.add_mutually_exclusive_group(required=True)
+    kinds.add_argument("--this", help="This.")
+    kinds.add_argument("--that", help="That.")
     page = reference.cli_reference(parser)
-    assert "x y RECIPE [--workers WORKERS] [--json] [--until {a,b}]" in page
+    usage = "x y RECIPE [--workers WORKERS] [--json] [--until {a,b}] --out OUT (--this THIS | --that THAT)"
+    assert usage in page
     assert "| `--workers WORKERS` | How many (default 2). |" in page
     assert r"A \| b." in page

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from starsmith.builder import Builder, WouldRun
 from starsmith.engines import Engine, SparkOptions
 from starsmith.engines.local import LocalEngine
-from starsmith.errors import StarsmithError
+from starsmith.errors import Damage, StarsmithError
 from starsmith.govern.foreign_text import counted
 from starsmith.govern.opt_out import read as read_opt_outs
 from starsmith.progress import Quiet, Reporter
@@ -138,13 +138,15 @@ class OptOutCounts:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Status:
-    """How a workspace stands. `pending` says what a re-run would do first; None if nothing."""
+    """How a workspace stands. `pending` says what a re-run would do first; None if nothing. `damaged` has a sentence
+    for every file of the last build that is missing or cut, or was found damaged on the way."""
 
     workspace: str
     address: str
     record: BuildRecord
     pending: str | None
     opt_outs: OptOutCounts
+    damaged: tuple[str, ...] = ()
 
     def plain(self) -> dict[str, Any]:
         """Return what `--json` prints."""
@@ -159,6 +161,7 @@ class Status:
             "stages": [asdict(stage) for stage in self.record.stages],
             "rerun": self.pending,
             "opt_outs": asdict(self.opt_outs),
+            "damaged": list(self.damaged),
             "notes": list(self.record.notes),
         }
 
@@ -307,14 +310,19 @@ def _report(store: Store, *, anew: bool = False) -> str:
 
 def status(workspace: Path | str) -> Status:
     """Say what the last build of a workspace did and what building again would do."""
+    from starsmith.integrity import missing_or_cut
+
     store = open_store(workspace, create=False)
     record = read_build(store)
+    pending, found = _pending(store, record)
+    damaged = missing_or_cut(store, record)
     return Status(
         workspace=store.root,
         address=store.uri,
         record=record,
-        pending=_pending(store, record),
+        pending=pending,
         opt_outs=_opt_outs(store, record),
+        damaged=tuple(dict.fromkeys([*damaged, *found])),
     )
 
 
@@ -333,8 +341,8 @@ def _opt_outs(store: Store, record: BuildRecord) -> OptOutCounts:
     )
 
 
-def _pending(store: Store, record: BuildRecord) -> str | None:
-    """Plan the last recipe again without running anything."""
+def _pending(store: Store, record: BuildRecord) -> tuple[str | None, tuple[str, ...]]:
+    """Plan the last recipe again without running anything; also return what was found damaged."""
     from starsmith.pipeline import Pipeline
 
     try:
@@ -343,7 +351,9 @@ def _pending(store: Store, record: BuildRecord) -> str | None:
             builder = Builder(store=store, engine=engine, reporter=Quiet(), plan=True)
             Pipeline(recipe=recipe, builder=builder, workers=1, until=record.until).run()
     except WouldRun as found:
-        return f"{found.stage}: {found.pending} of {found.items} pieces of work, and what follows from them"
+        return f"{found.stage}: {found.pending} of {found.items} pieces of work, and what follows from them", ()
+    except Damage as error:
+        return f"fail: {error}", (str(error),)
     except StarsmithError as error:
-        return f"fail: {error}"
-    return None
+        return f"fail: {error}", ()
+    return None, ()

@@ -123,6 +123,7 @@ def run_build(arguments: argparse.Namespace) -> None:
 
 def run_status(arguments: argparse.Namespace) -> None:
     from starsmith.build import status
+    from starsmith.govern.foreign_text import counted
     from starsmith.govern.terminal import status_table
 
     verified = _verified(arguments) if arguments.verify else {}
@@ -131,6 +132,12 @@ def run_status(arguments: argparse.Namespace) -> None:
         print_json(result.plain() | verified)
     else:
         status_table(result)
+        print("\n".join(result.damaged), end="\n" if result.damaged else "")
+    if result.damaged:
+        raise StarsmithError(
+            f"{counted(len(result.damaged), 'file')} of the last build {'is' if len(result.damaged) == 1 else 'are'} "
+            "missing or damaged. `starsmith status --verify` reads them all."
+        )
 
 
 def _verified(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -14,6 +14,10 @@ class StoreFault(StarsmithError):
     """The object store did not do what was asked. What it holds is not known, and must not be taken for damaged."""
 
 
+class Damage(StarsmithError):
+    """A file of a workspace is missing, or is not the one that was written."""
+
+
 class UsageError(StarsmithError):
     """The command line itself cannot be understood."""
 

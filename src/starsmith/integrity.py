@@ -1,16 +1,16 @@
 """Integrity: every file the last build refers to, held against what is on record of it.
 
-A build notices damage where it reads; here everything is read: the records, the parts of all tables, and the files of
-the release, whose manifest is known by the release's name. Nothing is mended, and nothing is read but digests.
+A build notices damage where it reads; `verify` reads everything: the records, the parts of all tables, and the files of
+the release, whose manifest is known by the release's name. `missing_or_cut` looks at sizes alone. Nothing is mended.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from starsmith.errors import StarsmithError
+from starsmith.errors import StarsmithError, StoreFault
 from starsmith.govern.cards import read_manifest
-from starsmith.part_file import Recorded, damage
+from starsmith.part_file import Recorded, damage, size_problem
 from starsmith.storage import Store
 from starsmith.table import read_record
 from starsmith.workspace import BuildRecord, read_build
@@ -47,18 +47,8 @@ def verify(store: Store) -> Verified:
     Raises StarsmithError if the record of the build itself is missing or damaged.
     """
     build = read_build(store)
-    files: list[Recorded] = [part for parts in build.tables.values() for part in parts]
-    problems = list(_record_problems(store, build))
-    if build.release is not None:
-        try:
-            listed = read_manifest(store, build.release)["files"]
-        except StarsmithError as error:
-            problems.append(str(error))
-        else:
-            files += [
-                _File(name=f"{build.release}/{each['path']}", bytes=each["bytes"], digest=each["sha256"])
-                for each in listed
-            ]
+    files, problems = _files(store, build)
+    problems = [*_record_problems(store, build), *problems]
     said = store.each(lambda file: damage(store, file, fresh=True), files)
     wrong = {file.name: words for file, words in zip(files, said, strict=True) if words}
     return Verified(
@@ -67,6 +57,34 @@ def verify(store: Store) -> Verified:
         bytes=sum(file.bytes for file in files),
         problems=(*problems, *wrong.values()),
     )
+
+
+def missing_or_cut(store: Store, build: BuildRecord) -> tuple[str, ...]:
+    """Return a sentence for every file of a build that is not there or has another size; nothing is hashed."""
+    files, problems = _files(store, build)
+    sizes = store.each(lambda file: store.size(file.name), files)
+    wrong = {
+        file.name: words
+        for file, size in zip(files, sizes, strict=True)
+        if (words := size_problem(store.path(file.name), file, size))
+    }
+    return (*problems, *wrong.values())
+
+
+def _files(store: Store, build: BuildRecord) -> tuple[list[Recorded], list[str]]:
+    """Return the parts of a build and the files of its release, and what is wrong with the list of these."""
+    files: list[Recorded] = [part for parts in build.tables.values() for part in parts]
+    if build.release is None:
+        return files, []
+    try:
+        listed = read_manifest(store, build.release)["files"]
+    except StoreFault:
+        raise
+    except StarsmithError as error:
+        return files, [str(error)]
+    names = [f"{build.release}/{each['path']}" for each in listed]
+    pairs = zip(names, listed, strict=True)
+    return [*files, *(_File(name=name, bytes=each["bytes"], digest=each["sha256"]) for name, each in pairs)], []
 
 
 def _record_problems(store: Store, build: BuildRecord) -> Iterator[str]:

@@ -87,7 +87,12 @@ def _add_patch(actions: Any) -> None:
     command = add_command(actions, "patch", summary, run_patch)
     command.add_argument("delta", metavar="DELTA", help="the delta, a zip file")
     command.add_argument("release", metavar="RELEASE", help="the folder of the old release")
-    command.add_argument("--out", metavar="FOLDER", required=True, help="the folder to make; it must not exist")
+    command.add_argument(
+        "--out",
+        metavar="FOLDER",
+        required=True,
+        help="the folder to make for the new release, which must not exist; always needed",
+    )
     command.add_argument(
         "--equal-rows", action="store_true", help="accept files with equal rows and other bytes (another pyarrow)"
     )

@@ -24,7 +24,7 @@ import pyarrow.dataset as ds
 import pyarrow.ipc
 import pyarrow.parquet as pq
 
-from starsmith.errors import StarsmithError, StoreFault
+from starsmith.errors import Damage, StarsmithError, StoreFault
 from starsmith.storage import Store
 
 CHECK = pa.field("check", pa.uint32(), nullable=False)
@@ -61,10 +61,8 @@ def damage(store: Store, part: Recorded, *, fresh: bool = False) -> str | None:
             digest = store.sha256(part.name, fresh=True)
     except OSError as error:
         return f"{path} cannot be read: {error.strerror or error}. {_MEND}"
-    if size is None or digest is None:
-        return f"{path} is missing. Run `starsmith build` again: it is made anew."
-    if size != part.bytes:
-        return f"{path} is damaged: it has {size:,} bytes, its record says {part.bytes:,}. {_MEND}"
+    if said := size_problem(path, part, None if digest is None else size):
+        return said
     if digest != part.digest:
         return f"{path} is damaged: its SHA-256 is {digest}, its record says {part.digest}. {_MEND}"
     return None
@@ -78,7 +76,11 @@ def _remote_damage(store: Store, part: Recorded) -> str | None:
     path, known = store.path(part.name), (store, part.name)
     if _SIZES.get(known) != part.bytes:
         _SIZES[known] = store.size(part.name)
-    size = _SIZES[known]
+    return size_problem(path, part, _SIZES[known])
+
+
+def size_problem(path: str, part: Recorded, size: int | None) -> str | None:
+    """Return what is wrong with a file of `size` bytes, None if there is none, and what to do; or None."""
     if size is None:
         return f"{path} is missing. Run `starsmith build` again: it is made anew."
     if size != part.bytes:
@@ -98,7 +100,7 @@ def reading(store: Store, parts: Iterable[Recorded]) -> Iterator[None]:
     named = list(parts)
     for said in store.each(lambda part: damage(store, part), named):
         if said:
-            raise StarsmithError(said)
+            raise Damage(said)
     try:
         yield
     except Exception as error:
@@ -106,7 +108,7 @@ def reading(store: Store, parts: Iterable[Recorded]) -> Iterator[None]:
             raise StoreFault(said) from error
         for part in named:
             if said := damage(store, part, fresh=True):
-                raise StarsmithError(said) from error
+                raise Damage(said) from error
         if len(named) == 1 and isinstance(error, OSError | pa.ArrowInvalid):
             words = str(error).partition("\n")[0]
             raise StarsmithError(f"{store.path(named[0].name)} cannot be read: {words}. {_MEND}") from error

@@ -8,13 +8,13 @@ the business of those who ask. Files of repositories and archives, where a link 
 
 import os
 import stat
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 from starsmith.errors import StarsmithError
 
 
-def open_plain(path: Path, *, name: str | None = None, expected: str = "a file") -> BinaryIO:
+def open_plain(path: Path, *, name: str | None = None, expected: str = "a file") -> BufferedReader:
     """Open a regular file, or a link to one, for reading; wait for nothing.
 
     `name` is what errors call it, by default its path. Raises StarsmithError for whatever is missing, may not be read,

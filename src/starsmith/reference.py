@@ -111,8 +111,20 @@ def _form(action: argparse.Action) -> str:
 
 def _synopsis(command: argparse.ArgumentParser) -> str:
     positional = [_form(a) for a in _shown(command) if not a.option_strings]
-    optional = [f"[{_form(a)}]" for a in _shown(command) if a.option_strings]
-    return " ".join([command.prog, *positional, *optional, *(["COMMAND …"] if _group(command) else [])])
+    options: list[str] = []
+    for action in (each for each in _shown(command) if each.option_strings):
+        group = _one_of(command, action)
+        if group and action is group[0]:
+            options.append(f"({' | '.join(map(_form, group))})")
+        elif not group:
+            options.append(_form(action) if action.required else f"[{_form(action)}]")
+    return " ".join([command.prog, *positional, *options, *(["COMMAND …"] if _group(command) else [])])
+
+
+def _one_of(command: argparse.ArgumentParser, action: argparse.Action) -> list[argparse.Action]:
+    """Return the options of which one must be given, if this is one of them."""
+    groups = (group._group_actions for group in command._mutually_exclusive_groups if group.required)
+    return next((group for group in groups if action in group), [])
 
 
 def _options(command: argparse.ArgumentParser) -> Iterator[str]:

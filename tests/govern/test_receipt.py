@@ -246,6 +246,15 @@ def test_hostile_members(receipt, case):
     assert len(str(raised.value)) < 600
 
 
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"PAR1", b'"receipt"', b"{}", b'{"format": 1, "files": []}'])
+def test_who_gives_another_file_is_told_what_a_receipt_is(data):
+    with pytest.raises(StarsmithError) as raised:
+        loads(data, name="manifest.json")
+    assert str(raised.value).startswith("manifest.json is no receipt: it ")
+    assert "`starsmith opt-out apply` writes" in str(raised.value)
+    assert "line 1 column" not in str(raised.value)
+
+
 def test_what_is_no_file_is_refused(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     for name in ("pipe", ".", "missing"):

@@ -37,6 +37,10 @@ RULES: Final = {
 """What leaves, by the recipe's rule for copies."""
 CONTENT_RULE: Final = "Every copy of the content that the request names left, wherever it lay."
 
+_WHAT_IT_IS: Final = (
+    "A receipt is a JSON file that `starsmith opt-out apply` writes, one for each request, into the folder receipts of "
+    "a workspace; give it first, and then the folder of the release."
+)
 _KEY_DIGITS: Final = 16
 _ID: Final = re.compile(r"[0-9a-f]{16}-[0-9a-f]{32}")
 _SWHID: Final = re.compile(r"swh:1:cnt:[0-9a-f]{40}")
@@ -229,7 +233,7 @@ def loads(data: bytes, *, name: str) -> Receipt:
     Raises StarsmithError as `load` does.
     """
     where = f"The receipt {name}"
-    fields = parse(data, where)
+    fields = _fields(data, name)
     if (found := fields.number("format")) != FORMAT:
         raise StarsmithError(f"{where} is of format {found}; this version of Starsmith reads {FORMAT}.")
     receipt = _receipt(fields)
@@ -238,6 +242,17 @@ def loads(data: bytes, *, name: str) -> Receipt:
     if contradiction := _contradiction(receipt):
         raise StarsmithError(f"{where} contradicts itself: {contradiction}.")
     return receipt
+
+
+def _fields(data: bytes, name: str) -> Fields:
+    """Return the members of a receipt; whoever gave another file is told what one is."""
+    try:
+        fields = parse(data, f"The receipt {name}")
+    except StarsmithError as error:
+        raise StarsmithError(f"{name} is no receipt: it is not one JSON object. {_WHAT_IT_IS}") from error
+    if missing := sorted({"format", "id", "request"} - fields.members.keys()):
+        raise StarsmithError(f"{name} is no receipt: it has no {missing[0]!r}. {_WHAT_IT_IS}")
+    return fields
 
 
 def _receipt(fields: Fields) -> Receipt:
