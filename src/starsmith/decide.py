@@ -110,7 +110,7 @@ class Stage:
             text=self.query(recipe),
             schema=DROPS,
             key=["shard", "document_id"],
-            partition_by="shard" if self.per_shard else None,
+            partition_by="shard",
             per_shard=self.per_shard,
         )
 

@@ -27,20 +27,29 @@ _SHARD = DOCUMENTS.field("shard")
 _BUCKETED = LICENCE_STATEMENTS.append(pa.field("bucket", pa.string(), nullable=False))
 _STATEMENT_COLUMNS = ", ".join(LICENCE_STATEMENTS.names)
 
-_STATEMENTS_QUERY = Query(
-    name="statements_by_origin",
-    text=f"""
-SELECT {_STATEMENT_COLUMNS}, lower(substr(hex(origin_id), 1, 1)) AS bucket
+BUCKET_STATEMENTS = 250_000
+"""Statements that a task resolves at a time, on average: 250 MB as Python objects."""
+
+
+def statements_query(statements: int) -> Query:
+    """Put the statements of an origin into one bucket: at least sixteen of them, enough tasks for a laptop."""
+    digits = 1
+    while statements > BUCKET_STATEMENTS * 16**digits:
+        digits += 1
+    return Query(
+        name="statements_by_origin",
+        text=f"""
+SELECT {_STATEMENT_COLUMNS}, lower(substr(hex(origin_id), 1, {digits})) AS bucket
 FROM (
   SELECT {_STATEMENT_COLUMNS} FROM licence_statements
   UNION ALL
   SELECT {_STATEMENT_COLUMNS} FROM declared
 ) AS statements""",
-    schema=_BUCKETED,
-    key=LICENCE_STATEMENTS.names,
-    partition_by="bucket",
-)
-"""Sixteen buckets by origin: enough tasks for a laptop, few enough files for a cluster."""
+        schema=_BUCKETED,
+        key=LICENCE_STATEMENTS.names,
+        partition_by="bucket",
+    )
+
 
 _STATED_QUERY = Query(
     name="stated_expressions",
@@ -61,6 +70,7 @@ FROM folder_licences
 JOIN shard_origins ON shard_origins.origin_id = folder_licences.origin_id""",
     schema=pa.schema([_SHARD, *licence_decision.FOLDER_LICENCES]),
     key=["shard", "origin_id", "folder"],
+    partition_by="shard",
 )
 """What is stated for the folders of each shard's origins, so that a shard's licences follow from what is its own."""
 
@@ -73,6 +83,7 @@ FROM (SELECT shard, origin_id FROM documents GROUP BY shard, origin_id) AS pairs
 JOIN origins ON origins.origin_id = pairs.origin_id""",
     schema=pa.schema([_SHARD, *ORIGINS]),
     key=["shard", "origin_id"],
+    partition_by="shard",
 )
 """The origins of each shard: what a query that runs per shard reads in place of all origins."""
 
@@ -101,7 +112,8 @@ def resolve(builder: Builder, recipe: Recipe) -> Table:
     """Return the LICENCES table of a build: one row per document."""
     tables = builder.tables
     declared = declared_statements(tables["origins"].read(builder.store))
-    statements = builder.sql(_STATEMENTS_QUERY, licence_statements=tables["licence_statements"], declared=declared)
+    stated_in = tables["licence_statements"]
+    statements = builder.sql(statements_query(stated_in.rows), licence_statements=stated_in, declared=declared)
     works: list[tuple[str, Work]] = [
         (
             fingerprint([VERSION, rules_version(), pa.__version__, part.digest, recipe.licence]),

@@ -51,6 +51,7 @@ JOIN conflicts ON conflicts.content_id = ledger.content_id
 WHERE ledger.verdict = 'keep'""",
     schema=_MARKED,
     key=["shard", "document_id"],
+    partition_by="shard",
 )
 """The kept documents whose content lies under licences of different kinds."""
 
@@ -64,6 +65,7 @@ JOIN (
 ) AS clusters ON clusters.cluster_id = near.document_id""",
     schema=_MARKED,
     key=["shard", "document_id"],
+    partition_by="shard",
 )
 """The documents that others were dropped for as near-duplicates."""
 

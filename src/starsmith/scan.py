@@ -281,8 +281,12 @@ _CLUSTERS = """
   SELECT facts.shard, facts.content_id
   FROM facts
   JOIN clusters ON clusters.document_id = facts.document_id
-  JOIN clusters AS fallen ON fallen.cluster_id = clusters.cluster_id
-  JOIN bad ON bad.document_id = fallen.document_id"""
+  JOIN (
+    SELECT members.cluster_id
+    FROM clusters AS members
+    JOIN bad ON bad.document_id = members.document_id
+    GROUP BY members.cluster_id
+  ) AS fallen ON fallen.cluster_id = clusters.cluster_id"""
 
 
 def wanted_query(alive: str, *, clusters: bool) -> Query:

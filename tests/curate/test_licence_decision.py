@@ -150,7 +150,9 @@ def decide(settings: LicenceSettings, *stated: tuple[str, str], gha: str | None 
         }
         for p in PATHS
     ]
-    texts = [{"content_id": p.encode(), "licence": "GPL-3.0-only" if p == "headed.py" else None} for p in PATHS]
+    texts = [
+        {"shard": "a", "content_id": p.encode(), "licence": "GPL-3.0-only" if p == "headed.py" else None} for p in PATHS
+    ]
     tables = {
         "documents": pa.Table.from_pylist(documents),
         "folders": pa.table([list(column) for column in zip(*rows * 2, strict=True)], schema=FOLDERS),

@@ -284,7 +284,7 @@ nearest AS (
 
 _HEADERS = """
 headers AS (
-  SELECT DISTINCT t.content_id, t.licence AS expression, e.license_type
+  SELECT DISTINCT t.shard, t.content_id, t.licence AS expression, e.license_type
   FROM texts AS t
   JOIN types AS e ON e.expression = t.licence
   WHERE e.license_type <> 'no_license'
@@ -292,7 +292,7 @@ headers AS (
 
 _NO_HEADERS = """
 headers AS (
-  SELECT content_id, licence AS expression, licence AS license_type FROM texts WHERE 1 = 0
+  SELECT shard, content_id, licence AS expression, licence AS license_type FROM texts WHERE 1 = 0
 )"""
 
 _GHA = """
@@ -317,7 +317,7 @@ decided AS (
     n.evidence_path AS folder_evidence, n.score AS folder_score,
     g.expression AS gha_expression, g.license_type AS gha_type
   FROM documents AS d
-  LEFT JOIN headers AS h ON h.content_id = d.content_id
+  LEFT JOIN headers AS h ON h.shard = d.shard AND h.content_id = d.content_id
   LEFT JOIN nearest AS n ON n.origin_id = d.origin_id AND n.folder = d.folder
   LEFT JOIN gha AS g ON g.origin_id = d.origin_id
 )
@@ -345,7 +345,7 @@ def licences_query(settings: LicenceSettings) -> str:
     """Return the query for LICENCES, one row per row of `documents`, in no particular order.
 
     It reads documents(shard, document_id, origin_id, content_id, path, folder), folders (document.FOLDERS),
-    folder_licences (FOLDER_LICENCES), texts(content_id, licence), expression_types (EXPRESSION_TYPES) and
+    folder_licences (FOLDER_LICENCES), texts(shard, content_id, licence), expression_types (EXPRESSION_TYPES) and
     origins(origin_id, gha_license_id). All but `documents` may repeat rows; of an origin they must say the same.
     Under `nearest` the order is header, folder, gha; under `union` it is the paper's: gha before the folders.
     """
