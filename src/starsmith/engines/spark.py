@@ -304,6 +304,10 @@ def _failure(label: str, trace: str, items: Sequence[Any] = ()) -> Exception:
         return StarsmithError(own[1])
     if found := executor_error(trace):
         return found
+    if "No space left on device" in trace:
+        return StarsmithError(
+            f"{label}: the disk that Spark spills to is full. Free some space, or set spark.local.dir."
+        )
     lost = re.search(r"Task (\d+) in stage \S+ failed (\d+) times", trace)
     died = re.search(r"Python worker exited unexpectedly|Executor\w*Lost|OutOfMemory|exit code|exited", trace)
     if lost and died:
@@ -311,9 +315,5 @@ def _failure(label: str, trace: str, items: Sequence[Any] = ()) -> Exception:
         return StarsmithError(
             f"{label}: a task lost its worker {lost[2]} times{item} ({died[0]}). Give executors more memory "
             "(--spark-conf spark.executor.memory=…, spark.executor.memoryOverhead=…), then run the same command again."
-        )
-    if "No space left on device" in trace:
-        return StarsmithError(
-            f"{label}: the disk that Spark spills to is full. Free some space, or set spark.local.dir."
         )
     return RuntimeError(f"{label} failed:\n{trace}")

