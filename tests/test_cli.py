@@ -362,10 +362,10 @@ def test_status_says_what_a_second_build_would_do(own_corpus, mit, source_code, 
     assert cli("build", file, "--workspace", workspace)[0] == 0
     items = json.loads(cli("status", workspace, "--json")[1])["stages"][0]["items"]
 
-    def rerun():
+    def rerun(expected=0):
         before = digest_of(workspace)
         code, output, _ = cli("status", workspace, "--json")
-        assert code == 0
+        assert code == expected
         assert digest_of(workspace) == before, "looking writes nothing"
         return json.loads(output)["rerun"]
 
@@ -376,12 +376,13 @@ def test_status_says_what_a_second_build_would_do(own_corpus, mit, source_code, 
     for path in (workspace / "tables/ledger").iterdir():
         path.unlink()
     own_corpus.add("o/r3", {"LICENSE": mit, **{f"{i}.py": source_code(f"3 {i}") for i in range(4)}})
-    assert rerun() == "ledger: 1 of 1 pieces of work, and what follows from them"
+    assert rerun(expected=1) == "ledger: 1 of 1 pieces of work, and what follows from them"
     shutil.rmtree(own_corpus.folder)
-    assert rerun().startswith("fail: ")
-    code, output, _ = cli("status", workspace)
-    assert code == 0
+    assert rerun(expected=1).startswith("fail: ")
+    code, output, errors = cli("status", workspace)
+    assert code == 1, "a table of the last build is gone"
     assert "collect" in output
+    assert "missing or damaged" in errors
 
 
 def test_garbage_goes_and_nothing_else(cli, inline, recipe, workspace, corpus, tmp_path):
