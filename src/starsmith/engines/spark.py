@@ -299,9 +299,6 @@ def _write(batches: Iterator[pa.RecordBatch], *, store: Store, query: Query) -> 
 
 def _failure(label: str, trace: str, items: Sequence[Any] = ()) -> Exception:
     """Return what the trace of a failed job means."""
-    own = re.search(r"starsmith\.errors\.\w+: (.+)", trace)
-    if own is not None:
-        return StarsmithError(own[1])
     if found := executor_error(trace):
         return found
     if "No space left on device" in trace:

@@ -117,7 +117,7 @@ def start(options: SparkOptions, *, store: Store, witness: str, spill: str) -> S
             session.conf.set(key, value)
         if not is_one_process(session):
             _await_executor(session, conf)
-            _check_executors(session, store, witness)
+            check_executors(session, store, witness)
     except BaseException:
         session.stop()
         raise
@@ -313,7 +313,11 @@ def _version(package: str) -> str:
 
 
 def _witnessed(_: Iterator[int], *, store: Store, witness: str) -> Iterator[tuple[str, dict[str, str], bool]]:
-    yield socket.gethostname(), carried(), store.exists(witness)
+    try:
+        sees = store.exists(witness)
+    except StarsmithError as error:
+        raise StarsmithError(f"The executor on {socket.gethostname()} does not reach the workspace: {error}") from error
+    yield socket.gethostname(), carried(), sees
 
 
 def _await_executor(session: SparkSession, conf: Mapping[str, str]) -> None:
@@ -340,7 +344,7 @@ def _await_executor(session: SparkSession, conf: Mapping[str, str]) -> None:
         )
 
 
-def _check_executors(session: SparkSession, store: Store, witness: str) -> None:
+def check_executors(session: SparkSession, store: Store, witness: str) -> None:
     """Run a tiny task on every core there is now; raise if one would compute something else, or elsewhere."""
     context = session.sparkContext
     tasks = 2 * context.defaultParallelism
@@ -363,7 +367,8 @@ def compare(answers: Iterable[tuple[str, dict[str, str], bool]], witness: str) -
         if not sees:
             raise StarsmithError(
                 f"The executor on {host} does not see {witness}. "
-                "Executors need the workspace too: choose an object store, or a folder that every machine mounts."
+                "Executors need the workspace too: choose an object store, with the same AWS_ENDPOINT_URL everywhere, "
+                "or a folder that every machine mounts."
             )
         for package, version in found.items():
             if version != own[package]:
@@ -374,7 +379,10 @@ def compare(answers: Iterable[tuple[str, dict[str, str], bool]], witness: str) -
 
 
 def executor_error(trace: str) -> StarsmithError | None:
-    """Return what a trace says that every task of a build may meet: an executor without Starsmith."""
+    """Return what a trace says that every task of a build may meet: an error of ours, an executor without Starsmith."""
+    if own := re.findall(r"starsmith\.errors\.\w+: (.+)", trace):
+        # The last is the one that was raised because of those before it.
+        return StarsmithError(own[-1])
     if "PYTHON_VERSION_MISMATCH" in trace:
         found = "An executor runs another version of Python than the driver"
     elif missing := re.search(r"ModuleNotFoundError: No module named '(\w+)", trace):
