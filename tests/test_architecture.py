@@ -20,7 +20,7 @@ LAYERS: list[set[str]] = [
     {"settings", "fingerprint", "verdict", "document", "credentials", "toml_text", "isolation", "progress"}
     | {"plain_file"},
     {"storage", "disk", "object_store", "object_folder", "claims"},
-    {"part_file", "table", "ledger"},
+    {"part_file", "table", "ranged_rows", "ledger"},
     {"recipe", "settings_reader", "engines", "job", "workspace", "command"},
     {"sources", "curate", "format"},
     {"model"},

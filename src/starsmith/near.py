@@ -7,6 +7,7 @@ winner order.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +26,7 @@ from starsmith.fingerprint import fingerprint
 from starsmith.job import Outcome, Progress, Work
 from starsmith.ledger import DROPS
 from starsmith.near_pairs import CANDIDATES, PAIRS
-from starsmith.part_file import MappedRows
+from starsmith.ranged_rows import rows_of
 from starsmith.settings import NearDuplicateSettings
 from starsmith.storage import Store
 from starsmith.table import Part, Table, write_part
@@ -175,14 +176,21 @@ class GroupMembers:
         sizes = members["num_shingles"].to_numpy()
         component = _components(buckets, len(sizes))
         group = _groups(component, buckets["rank"].to_numpy(), sizes)
-        parts: dict[str, list[Part]] = {"group_members": [], "group_buckets": []}
-        for number in range(int(group.max(initial=-1)) + 1):
-            shard = f"{number:06d}"
-            own = members.filter(pa.array(group == number))
-            pairs = buckets.filter(pa.array(group[buckets["rank"].to_numpy()] == number))
-            parts["group_members"].append(write_part(store, "group_members", MEMBERS, [own], shard=shard))
-            parts["group_buckets"].append(write_part(store, "group_buckets", BUCKETS, [pairs], shard=shard))
-        return Outcome(parts={name: tuple(each) for name, each in parts.items()})
+        parts = {
+            "group_members": _written(store, "group_members", members, group),
+            "group_buckets": _written(store, "group_buckets", buckets, group[buckets["rank"].to_numpy()]),
+        }
+        return Outcome(parts=parts)
+
+
+def _written(store: Store, name: str, rows: pa.Table, group: npt.NDArray[np.int64]) -> tuple[Part, ...]:
+    """Write the rows of each group as a part. They are put in order once, for there may be thousands of groups."""
+    order = np.argsort(group, kind="stable")
+    edges = np.searchsorted(group[order], np.arange(int(group.max(initial=-1)) + 2))
+    pieces = (rows.take(pa.array(order[start:stop])) for start, stop in pairwise(edges.tolist()))
+    return tuple(
+        write_part(store, name, rows.schema, [piece], shard=f"{number:06d}") for number, piece in enumerate(pieces)
+    )
 
 
 def _buckets(members: pa.Table, pairs: pa.Table) -> pa.Table:
@@ -276,7 +284,7 @@ def _shingle_sets(
     flat = np.empty(int(counts.sum()), np.uint32)
     parts = {part.shard: part for part in shingles.parts}
     for shard, positions in by_shard.items():
-        with MappedRows(store, parts[shard], SHINGLES) as mapped:
+        with rows_of(store, parts[shard], SHINGLES, wanted=len(positions)) as mapped:
             for position in positions:
                 value = mapped.value(rows[position], "shingles", key=contents[position])
                 flat[starts[position] : starts[position] + counts[position]] = np.frombuffer(value, "<u4")
