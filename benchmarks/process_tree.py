@@ -80,6 +80,16 @@ class _Watch:
         self._thread.join()
 
 
+def resident_mb(root: int) -> float:
+    """Return the resident memory in MB of a process and all its descendants."""
+    return sum(map(_resident, _descendants(root)))
+
+
+def processor_seconds(root: int) -> dict[int, float]:
+    """Return the seconds of processor time of a process and of each of its descendants, by their ids."""
+    return {process: used for process in _descendants(root) if (used := _processor_time(process))}
+
+
 def _descendants(root: int) -> Iterator[int]:
     yield root
     try:

@@ -1,0 +1,352 @@
+"""What a build costs at sizes that nobody here has built: from measured rates to hours, bytes, objects and money.
+
+    python benchmarks/cost_model.py [--core-hour 0.04] [--shard-documents 50000] [--spark 3.5] [--utilisation 0.8]
+
+Prints the tables of `docs/scale.md`. What stands under RATES and TABLES was measured, by the command beside it; what
+stands under SCENARIOS is published or, where it says so, assumed; what is printed is computed from these by
+multiplication. Sorting grows a little faster, by two fifths from 10^7 to 10^10 rows; the model leaves it out.
+"""
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+HOUR = 3600.0
+TB = 1e12
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scenario:
+    """A corpus: documents, bytes of them, origins."""
+
+    name: str
+    documents: float
+    bytes: float
+    origins: float
+
+
+SCENARIOS = (
+    # The mean size is that of the 17 repositories of benchmarks/README.md; the origins are as many as The Stack v2's.
+    Scenario(name="10^9 files, 7.1 TB", documents=1e9, bytes=7.1e12, origins=3.5e7),
+    # Published: bytes, repositories. Files: the order of magnitude that its paper gives.
+    Scenario(name="The Stack v2, 67.5 TB", documents=3e9, bytes=67.5e12, origins=1.04e8),
+    # Published: bytes, repositories. The number of files is not; 10^10 is assumed.
+    Scenario(name="The Stack v3, 114 TB", documents=1e10, bytes=114e12, origins=2.24e8),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rate:
+    """Processor seconds on one core per 10^6 documents and per GB of them."""
+
+    documents: float
+    gigabytes: float = 0.0
+
+
+RATES = {
+    # python benchmarks/stage_rates.py SCRATCH --small … --large … --recipe BENCHMARKS (small: scala, spring-boot, curl,
+    # laravel; large: elixir, redis, prometheus, swift-nio, efcore, scipy); processor time of all processes.
+    "collect": Rate(documents=0, gigabytes=0),
+    "annotate": Rate(documents=0, gigabytes=0),
+    "scan": Rate(documents=0, gigabytes=0),
+    "release": Rate(documents=0, gigabytes=0),
+    # python benchmarks/decisions_at_scale.py FOLDER --documents 1000000 --engine local
+    "licences and facts": Rate(documents=0),
+    "exact and filters": Rate(documents=0),
+    "near": Rate(documents=0),
+    "ledger": Rate(documents=0),
+}
+SHUFFLED = {
+    # The same with --engine spark: bytes that tasks wrote for others, per document.
+    "licences and facts": 0.0,
+    "exact and filters": 0.0,
+    "near": 0.0,
+    "ledger": 0.0,
+}
+SPARK = 3.5
+"""Processor time of the queries on Spark as a multiple of that on DuckDB, at the largest size measured on both."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """A table: rows and bytes on disk per document, bytes per byte of the documents, and whether it is cut by shard."""
+
+    rows: float
+    document: float = 0.0
+    byte: float = 0.0
+    origin: float = 0.0
+    per_shard: bool = True
+
+
+TABLES = {
+    # Parts of the build of the 17 repositories, 59,518 documents, 432 MB: python benchmarks/narrow_tables.py measure
+    # WORKSPACE; bands, pairs and what decides are those of decisions_at_scale.py at 10^6.
+    "contents": Kind(rows=0.949, byte=0.2385),
+    "documents": Kind(rows=1, document=70.9),
+    "folders": Kind(rows=1.38, document=6.4),
+    "commit_times": Kind(rows=0.61, document=7.9, per_shard=False),
+    "texts": Kind(rows=0.949, document=54.5),
+    "annotations": Kind(rows=0.998, document=43.0),
+    "licence_statements": Kind(rows=0.0036, document=0.8),
+    "shingles": Kind(rows=0.92, byte=0.266),
+    "bands": Kind(rows=0, document=397),
+    "origins": Kind(rows=0, origin=107, per_shard=False),
+    "shard_origins": Kind(rows=0, origin=110, per_shard=False),
+    "licences": Kind(rows=1, document=23.8),
+    "facts": Kind(rows=1, document=115.9),
+    "dropped": Kind(rows=0.254, document=7.6, per_shard=True),
+    "near_candidates": Kind(rows=0.81, document=20.8),
+    "near_pairs": Kind(rows=1.87, document=27, per_shard=False),
+    "near_members": Kind(rows=0.209, document=10.5, per_shard=False),
+    "group_members": Kind(rows=0.209, document=10.5, per_shard=False),
+    "group_buckets": Kind(rows=1.87, document=10.4, per_shard=False),
+    "near": Kind(rows=0.209, document=8.7, per_shard=False),
+    "scan_wanted": Kind(rows=0.747, document=16.3),
+    "scans": Kind(rows=0.747, document=17.6),
+    "findings": Kind(rows=0.051, document=1.4),
+    "benchmark_matches": Kind(rows=0, document=0),
+    "ledger": Kind(rows=1, document=59.3),
+    "sums": Kind(rows=0.06, document=3),
+    "released": Kind(rows=0.747, document=72.1),
+    "data": Kind(rows=0.747, byte=0.127),
+    "ids": Kind(rows=0, document=62.8),
+}
+IN_BUCKETS = 0.209
+"""Share of the documents whose shingle set is read."""
+BANDS, READS_PER_ROW = 36, 5
+"""A task for each band reads all candidates; a single row takes three requests, and two more for its part."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """What a stage reads and writes, each table as often as it is read. Columns that it leaves out count too."""
+
+    name: str
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
+    source: float = 0.0
+    """Bytes read from where documents come from, per byte of them: assumed to be packed as well as contents are."""
+
+
+STAGES = (
+    Stage(
+        name="collect", reads=(), writes=("contents", "documents", "folders", "commit_times", "origins"), source=0.24
+    ),
+    Stage(
+        name="annotate",
+        reads=("contents", "documents"),
+        writes=("texts", "annotations", "licence_statements", "shingles", "bands"),
+    ),
+    Stage(
+        name="licences and facts",
+        reads=(
+            *("documents", "documents", "documents", "folders", "licence_statements", "texts", "texts", "texts"),
+            *("annotations", "licences", "origins", "shard_origins", "shard_origins", "facts"),
+        ),
+        writes=("licences", "facts", "shard_origins"),
+    ),
+    Stage(
+        name="exact and filters",
+        reads=("facts",) * 6 + ("dropped",) * 2,
+        writes=("dropped",),
+    ),
+    Stage(
+        name="scan",
+        reads=("facts", "facts", "contents", "scan_wanted", "scans"),
+        writes=("scan_wanted", "scans", "findings", "benchmark_matches"),
+    ),
+    Stage(
+        name="near",
+        reads=(
+            "facts",
+            "facts",
+            "near_pairs",
+            "near_pairs",
+            "near_members",
+            "group_members",
+            "group_buckets",
+        ),
+        writes=("near_candidates", "near_pairs", "near_members", "group_members", "group_buckets", "near"),
+    ),
+    Stage(
+        name="ledger",
+        reads=("facts",) * 4 + ("ledger",) * 5 + ("dropped", "near", "near"),
+        writes=("ledger", "sums"),
+    ),
+    Stage(
+        name="release",
+        reads=("contents", "released", "findings", "facts", "ledger"),
+        writes=("released", "data", "ids"),
+    ),
+)
+QUERIES = frozenset(SHUFFLED)
+
+RECORDS_PER_SHARD = 4
+"""Collect, annotate, scan and release write a record for each shard; a query writes one in all."""
+READS_PER_PART = 4
+"""Requests to read a part: its size, its footer, and its columns in two ranges. A row group of contents is one more."""
+ROW_GROUP = 8 << 20
+UPLOAD = 8 << 20
+"""Larger parts are sent in pieces of this size, each a request."""
+PART_IN_DRIVER, PART_IN_RECORD = 461.0, 268.0
+"""Bytes that a part takes in the driver's memory, and in build.json: 11,641 parts of a build of 10^6 documents."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prices:
+    """Assumptions, in US dollars: what clouds list for rented machines and storage, without discounts."""
+
+    core_hour: float = 0.04
+    put_million: float = 5.0
+    get_million: float = 0.4
+    tb_month: float = 23.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What one stage takes."""
+
+    stage: str
+    core_hours: float
+    read: float
+    shuffled: float
+    written: float
+    objects: float
+    puts: float
+    gets: float
+
+    def dollars(self, prices: Prices) -> float:
+        requests = self.puts * prices.put_million / 1e6 + self.gets * prices.get_million / 1e6
+        return self.core_hours * prices.core_hour + requests
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """A scenario under a few choices. `utilisation` is the share of rented core time in which a core has work."""
+
+    scenario: Scenario
+    shard_documents: int
+    spark: float
+    utilisation: float
+
+    @property
+    def shards(self) -> float:
+        return self.scenario.documents / self.shard_documents
+
+    def size(self, name: str) -> float:
+        """Return the bytes of a table on disk."""
+        kind, scenario = TABLES[name], self.scenario
+        return kind.document * scenario.documents + kind.byte * scenario.bytes + kind.origin * scenario.origins
+
+    def parts(self, name: str) -> float:
+        # A table that is not cut by shard is a part for each task or query that makes it.
+        return self.shards if TABLES[name].per_shard else min(self.shards, 1000)
+
+    def costs(self) -> Iterator[Cost]:
+        for stage in STAGES:
+            read = sum(map(self.size, stage.reads)) + stage.source * self.scenario.bytes
+            if stage.name == "near":
+                read += self.size("bands") + BANDS * self.size("near_candidates")
+                read += IN_BUCKETS * self.size("shingles")
+            written = sum(map(self.size, stage.writes))
+            objects = sum(map(self.parts, stage.writes))
+            yield Cost(
+                stage=stage.name,
+                core_hours=self._core_hours(stage.name),
+                read=read,
+                shuffled=SHUFFLED.get(stage.name, 0.0) * self.scenario.documents,
+                written=written,
+                objects=objects,
+                puts=objects + written / UPLOAD + (0 if stage.name in QUERIES else self.shards),
+                gets=self._gets(stage),
+            )
+
+    def _gets(self, stage: Stage) -> float:
+        gets = READS_PER_PART * sum(map(self.parts, stage.reads))
+        if stage.name == "near":
+            members = IN_BUCKETS * self.scenario.documents
+            gets += READS_PER_PART * BANDS * self.shards + READS_PER_ROW * members
+        return gets + stage.reads.count("contents") * self.scenario.bytes / ROW_GROUP
+
+    def _core_hours(self, stage: str) -> float:
+        rate = RATES[stage]
+        seconds = rate.documents * self.scenario.documents / 1e6 + rate.gigabytes * self.scenario.bytes / 1e9
+        return seconds * (self.spark if stage in QUERIES else 1.0) / HOUR / self.utilisation
+
+
+def stage_table(model: Model, prices: Prices) -> str:
+    """Return what each stage takes as a table in Markdown."""
+    lines = ["| stage | core-hours | read, TB | shuffled, TB | written, TB | objects, 10^6 | requests, 10^6 | $ |"]
+    lines.append("|---|--:|--:|--:|--:|--:|--:|--:|")
+    costs = list(model.costs())
+    total = Cost(
+        stage="**all**",
+        **{
+            name: sum(getattr(cost, name) for cost in costs)
+            for name in ("core_hours", "read", "shuffled", "written", "objects", "puts", "gets")
+        },
+    )
+    for cost in [*costs, total]:
+        requests = (cost.puts + cost.gets) / 1e6
+        lines.append(
+            f"| {cost.stage} | {cost.core_hours:,.0f} | {cost.read / TB:,.1f} | {cost.shuffled / TB:,.2f} | "
+            f"{cost.written / TB:,.1f} | {cost.objects / 1e6:,.2f} | {requests:,.1f} | {cost.dollars(prices):,.0f} |"
+        )
+    return "\n".join(lines)
+
+
+def size_table(models: list[Model]) -> str:
+    """Return rows and bytes of the tables, one column per scenario."""
+    names = [f"{each.scenario.name}: rows, 10^9 | TB" for each in models]
+    lines = [f"| table | {' | '.join(names)} |", "|---" + "|--:" * (2 * len(models)) + "|"]
+    for name, kind in TABLES.items():
+        if max(each.size(name) for each in models) > 1e10:
+            cells = [
+                f"{kind.rows * each.scenario.documents / 1e9:,.2f} | {each.size(name) / TB:,.2f}" for each in models
+            ]
+            lines.append(f"| {name} | {' | '.join(cells)} |")
+    total = [f" | {sum(map(each.size, TABLES)) / TB:,.1f}" for each in models]
+    return "\n".join([*lines, f"| all | {' | '.join(total)} |"])
+
+
+def driver_table(scenarios: tuple[Scenario, ...], options: argparse.Namespace) -> str:
+    """Return what the driver has to hold, for two sizes of shards."""
+    lines = ["| corpus | documents a shard | shards | parts, 10^6 | driver's memory for them, GB | build.json, GB |"]
+    lines.append("|---|--:|--:|--:|--:|--:|")
+    for scenario in scenarios:
+        for documents in (4000, options.shard_documents):
+            model = Model(
+                scenario=scenario, shard_documents=documents, spark=options.spark, utilisation=options.utilisation
+            )
+            parts = sum(map(model.parts, TABLES))
+            shown = f"{parts / 1e6:,.1f} | {parts * PART_IN_DRIVER / 1e9:,.1f} | {parts * PART_IN_RECORD / 1e9:,.1f}"
+            lines.append(f"| {scenario.name} | {documents:,} | {model.shards:,.0f} | {shown} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--core-hour", type=float, default=Prices.core_hour, help="dollars, assumed")
+    parser.add_argument("--shard-documents", type=int, default=50_000)
+    parser.add_argument("--spark", type=float, default=SPARK, help="processor time on Spark, times that on DuckDB")
+    parser.add_argument("--utilisation", type=float, default=0.8, help="share of rented time with work to do, assumed")
+    options = parser.parse_args()
+    prices = Prices(core_hour=options.core_hour)
+    models = [
+        Model(
+            scenario=scenario,
+            shard_documents=options.shard_documents,
+            spark=options.spark,
+            utilisation=options.utilisation,
+        )
+        for scenario in SCENARIOS
+    ]
+    for model in models:
+        held = sum(map(model.size, TABLES)) / TB
+        print(f"### {model.scenario.name}\n\n{stage_table(model, prices)}\n")
+        print(f"{held:,.0f} TB are kept, ${held * prices.tb_month:,.0f} a month.\n")
+    print(f"{size_table(models)}\n\n{driver_table(SCENARIOS, options)}")
+
+
+if __name__ == "__main__":
+    main()
