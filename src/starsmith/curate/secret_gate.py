@@ -4,13 +4,12 @@ Most code holds no secret. The gate reads every byte once and names the few plac
 token with enough of a body behind it, a name such as `db_password` with the value assigned to it, a URL with a
 password, the first line of a private key. It may name a place that turns out to be nothing. No section of the paper.
 
-The automaton is Aho and Corasick's (Communications of the ACM 18, 1975), over bytes whose case is folded. The work is
-linear in the text: what is read behind a hit is bounded by the constants below.
+The automaton is Aho and Corasick's (Communications of the ACM 18, 1975), over bytes whose case is folded. It runs where
+the next few bytes are those that some pattern begins with, until no more than the first bytes of another have been
+read: nearly all of a text is only asked for such bytes, four places at once. The work is linear in the text: what is
+read behind a hit is bounded by the constants below. `secret_patterns` builds the automaton.
 """
 
-from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -47,123 +46,36 @@ _DIGIT_OR_MARK: Final = 32
 _SPACE, _TAB, _QUOTE, _APOSTROPHE, _BACKTICK, _BACKSLASH = 32, 9, 34, 39, 96, 92
 _EQUALS, _COLON, _COMMA, _OPENS, _CLOSES, _LESS, _GREATER, _DASH = 61, 58, 44, 40, 41, 60, 62, 45
 _OPENS_LIST, _CLOSES_LIST, _AT, _SLASH, _BANG, _ASK, _PLUS, _HASH = 91, 93, 64, 47, 33, 63, 43, 35
+_U32: Final = np.uint32
+_U64: Final = np.uint64
+_UPPER_THREE: Final = _U32(0xFFFFFF00)
+_BYTE: Final = _U32(8)
+
+BEGINNING: Final = 3
+"""Bytes of a pattern that a text is asked for; a shorter pattern has bytes of a body behind it."""
+GOES_ON: Final = 255
+BEGINNING_BITS: Final = 16
+STEP: Final = 0x9E3779B1
+"""Three bytes, the first the lowest, stand at the upper BEGINNING_BITS of their product with STEP × 256."""
+LONGER_BITS: Final = 15
+"""Four bytes stand at the upper LONGER_BITS of their product with STEP."""
+IS_LONGER: Final = 1
+IS_WHOLE: Final = 2
+WITHIN_WORDS: Final = 2
+"""A pattern of four bytes and more begins like this, a shorter one does; the same WITHIN_WORDS bits further left if
+it counts after letters and digits too. All of these may be."""
+_EVER_WHOLE: Final = IS_WHOLE | IS_WHOLE << WITHIN_WORDS
+
 _LETTERS: Final = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _ALNUM: Final = _LETTERS + b"0123456789"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Gate:
-    """An automaton and, by number, the patterns it looks for."""
-
-    fold: Bytes
-    """Class of each byte; bytes that stand in no pattern are of class 0."""
-    following: npt.NDArray[np.uint32]
-    """Next state times `width`, by state times `width` plus class."""
-    width: int
-    output: npt.NDArray[np.int32]
-    """The longest pattern that ends in a state, or -1; `link` leads from a pattern to the next shorter one."""
-    link: npt.NDArray[np.int32]
-    letters: Bytes
-    bounds: Indices
-    """The exact bytes of pattern p: ``letters[bounds[p] : bounds[p + 1]]``."""
-    kinds: npt.NDArray[np.uint8]
-    least: Indices
-
-
-def build_gate(patterns: Sequence[tuple[bytes, int, int]]) -> Gate:
-    """Return the automaton for (pattern, kind, least body length) triples; the same pattern may stand there once."""
-    folded = [pattern.lower() for pattern, _, _ in patterns]
-    fold = np.zeros(256, np.uint8)
-    for number, byte in enumerate(sorted(set(b"".join(folded))), 1):
-        fold[byte] = number
-        fold[ord(chr(byte).upper())] = number
-    width = int(fold.max()) + 1
-    table, output, shorter = _automaton([[int(fold[byte]) for byte in pattern] for pattern in folded], width)
-    return Gate(
-        fold=read_only(fold),
-        following=read_only((np.array(table, np.uint32) * width).astype(np.uint32).ravel()),
-        width=width,
-        output=read_only(np.array(output, np.int32)),
-        link=read_only(np.array(shorter, np.int32)),
-        letters=read_only(np.frombuffer(b"".join(pattern for pattern, _, _ in patterns), np.uint8)),
-        bounds=read_only(np.cumsum([0] + [len(pattern) for pattern, _, _ in patterns]).astype(np.int64)),
-        kinds=read_only(np.array([kind for _, kind, _ in patterns], np.uint8)),
-        least=read_only(np.array([least for _, _, least in patterns], np.int64)),
-    )
-
-
-def _automaton(patterns: list[list[int]], width: int) -> tuple[list[list[int]], list[int], list[int]]:
-    """Return (next state by state and class, longest pattern by state, next shorter pattern by pattern)."""
-    table: list[list[int]] = [[-1] * width]
-    output = [-1]
-    shorter = [-1] * len(patterns)
-    for number, pattern in enumerate(patterns):
-        state = 0
-        for byte in pattern:
-            if table[state][byte] < 0:
-                table[state][byte] = len(table)
-                table.append([-1] * width)
-                output.append(-1)
-            state = table[state][byte]
-        # Patterns that differ in case only end in the same state; each leads to the one before it.
-        shorter[number], output[state] = output[state], number
-    last = {state: _last_of_chain(output[state], shorter) for state in range(len(table)) if output[state] >= 0}
-    fallback = [0] * len(table)
-    queue: deque[int] = deque([0])
-    while queue:
-        state = queue.popleft()
-        for byte in range(width):
-            child, elsewhere = table[state][byte], table[fallback[state]][byte] if state else 0
-            if child < 0:
-                table[state][byte] = elsewhere
-                continue
-            fallback[child] = elsewhere
-            if child in last:
-                shorter[last[child]] = output[elsewhere]
-            else:
-                output[child] = output[elsewhere]
-            queue.append(child)
-    return table, output, shorter
-
-
-def _last_of_chain(number: int, shorter: list[int]) -> int:
-    while shorter[number] >= 0:
-        number = shorter[number]
-    return number
-
-
-def hits(gate: Gate, data: Bytes, offsets: Indices) -> Indices:
-    """Return the places worth an exact rule, int64 of shape (hits, COLUMNS), positions counting from `data`'s start.
-
-    `data` and `offsets` as `kernel.text_buffers` returns them.
-    """
-    room = 256 + (int(offsets[-1]) - int(offsets[0])) // 256
-    while True:
-        found = np.empty((room, COLUMNS), np.int64)
-        count = _scan(
-            data,
-            offsets,
-            gate.fold,
-            gate.following,
-            gate.width,
-            gate.output,
-            gate.link,
-            gate.letters,
-            gate.bounds,
-            gate.kinds,
-            gate.least,
-            _CLASSES,
-            found,
-        )
-        if count <= room:
-            return found[:count]
-        room = count
+TOKEN_BYTES: Final = _ALNUM + b"_-+/=.:%|$!@?&~"
+"""What the body of a token is made of."""
 
 
 def _byte_classes() -> Bytes:
     classes = np.zeros(256, np.uint8)
     for bit, members in (
-        (_TOKEN_BYTE, _ALNUM + b"_-+/=.:%|$!@?&~"),
+        (_TOKEN_BYTE, TOKEN_BYTES),
         (_NAME_BYTE, _ALNUM + b"_-.$"),
         (_WORD_BYTE, _ALNUM + b"_"),
         (_ANNOTATION_BYTE, _ALNUM + b"_<>[]&'.|?* "),
@@ -174,22 +86,25 @@ def _byte_classes() -> Bytes:
     return read_only(classes)
 
 
-_CLASSES: Final = _byte_classes()
+CLASSES: Final = _byte_classes()
 
 
 @compiled
-def _scan(
+def scan(
     data: Bytes,
     offsets: Indices,
     fold: Bytes,
     following: npt.NDArray[np.uint32],
-    width: int,
+    shift: int,
     output: npt.NDArray[np.int32],
     link: npt.NDArray[np.int32],
+    returns: Bytes,
     letters: Bytes,
     bounds: Indices,
     kinds: Bytes,
     least: Indices,
+    beginnings: Bytes,
+    longer: Bytes,
     classes: Bytes,
     found: Indices,
 ) -> int:
@@ -198,32 +113,91 @@ def _scan(
     hit = np.empty(8, np.int64)
     for row in range(offsets.size - 1):
         first, end = offsets[row], offsets[row + 1]
-        state = np.uint32(0)
         known_name = np.int64(-1)
         hit[0] = row
-        for position in range(first, end):
-            state = following[state + np.uint32(fold[data[position]])]
-            pattern = output[state // np.uint32(width)] if state else np.int32(-1)
-            while pattern >= 0:
-                start = position + 1 - (bounds[pattern + 1] - bounds[pattern])
-                kind = kinds[pattern]
-                hit[1], hit[2], hit[3] = pattern, start, position + 1
-                if kind == 0:
-                    passes = _is_prefix(data, first, end, start, letters, bounds, pattern, least[pattern], classes)
-                elif kind == 1:
-                    passes = start >= known_name and _names_a_value(data, first, end, classes, hit)
-                    if start >= known_name:
-                        known_name = hit[3]
-                elif kind == 3:
-                    passes = _holds_user(data, position + 1, end)
-                else:
-                    passes = True
-                if passes:
-                    if count < found.shape[0]:
-                        found[count] = hit
-                    count += 1
-                pattern = link[pattern]
+        position = _next_place(data, first, first, end, beginnings, longer, classes)
+        while position < end:
+            place, state = position, np.uint32(0)
+            while position < end:
+                state = following[state + np.uint32(fold[data[position]])]
+                position += 1
+                back = returns[state >> np.uint32(shift)]
+                if back != GOES_ON:
+                    # What may still become a pattern is so short that `_next_place` finds it again.
+                    if position - back > place:
+                        position -= back
+                        break
+                    continue
+                pattern = output[state >> np.uint32(shift)]
+                while pattern >= 0:
+                    start = position - (bounds[pattern + 1] - bounds[pattern])
+                    kind = kinds[pattern]
+                    hit[1], hit[2], hit[3] = pattern, start, position
+                    if kind == 0:
+                        passes = _is_prefix(data, first, end, start, letters, bounds, pattern, least[pattern], classes)
+                    elif kind == 1:
+                        passes = start >= known_name and _names_a_value(data, first, end, classes, hit)
+                        if start >= known_name:
+                            known_name = hit[3]
+                    elif kind == 3:
+                        passes = _holds_user(data, position, end)
+                    else:
+                        passes = True
+                    if passes:
+                        if count < found.shape[0]:
+                            found[count] = hit
+                        count += 1
+                    pattern = link[pattern]
+            position = _next_place(data, first, position, end, beginnings, longer, classes)
     return count
+
+
+@compiled
+def _next_place(
+    data: Bytes, first: Whole, position: Whole, end: Whole, beginnings: Bytes, longer: Bytes, classes: Bytes
+) -> Whole:
+    """Return the first place from `position` on where a pattern may begin, `end` if there is none. The last few bytes
+    of a text are always such a place.
+
+    Places are unsigned and hashes have 32 bits, so that the compiler makes two loads of four bytes and little else.
+    """
+    start, place, last = _U64(first), _U64(position), _U64(end)
+    while place + _U64(7) <= last:
+        low, high = _four_bytes(data, place), _four_bytes(data, place + _U64(2))
+        if (
+            beginnings[_of_three(low << _BYTE)]
+            | beginnings[_of_three(low & _UPPER_THREE)]
+            | beginnings[_of_three(high << _BYTE)]
+            | beginnings[_of_three(high & _UPPER_THREE)]
+        ):
+            for i in range(place, place + _U64(4)):
+                four = _four_bytes(data, _U64(i))
+                known = beginnings[_of_three(four << _BYTE)]
+                if i > start and classes[data[i - _U64(1)]] & _WORD_BYTE:
+                    known = known >> WITHIN_WORDS
+                if known & _EVER_WHOLE or (known and longer[_of_four(four)]):
+                    return np.int64(i)
+        place += _U64(4)
+    return np.int64(place if place + _U64(BEGINNING) <= last else last)
+
+
+@compiled
+def _four_bytes(data: Bytes, at: np.uint64) -> np.uint32:
+    four = _U32(data[at])
+    four |= _U32(_U32(data[at + _U64(1)]) << _U32(8))
+    four |= _U32(_U32(data[at + _U64(2)]) << _U32(16))
+    four |= _U32(_U32(data[at + _U64(3)]) << _U32(24))
+    return four
+
+
+@compiled
+def _of_three(shifted: np.uint32) -> np.uint32:
+    return _U32(_U32(shifted) * _U32(STEP)) >> _U32(32 - BEGINNING_BITS)
+
+
+@compiled
+def _of_four(four: np.uint32) -> np.uint32:
+    return _U32(_U32(four) * _U32(STEP)) >> _U32(32 - LONGER_BITS)
 
 
 @compiled

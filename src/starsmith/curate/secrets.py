@@ -33,10 +33,8 @@ from starsmith.curate.secret_gate import (
     URL,
     VALUE_END,
     VALUE_START,
-    Gate,
-    build_gate,
-    hits,
 )
+from starsmith.curate.secret_patterns import Gate, build_gate, hits
 
 MAX_LINE: Final = 2000
 MAX_PRIVATE_KEY: Final = 16 * 1024
@@ -46,6 +44,8 @@ _AROUND: Final = 240
 
 _NAMES: Final = ("pass", "pwd", "pswd", "secret", "token", "key", "auth", "cred", "senha", "contrasena", "kennwort")
 _BEGIN: Final = b"-----BEGIN"
+_LAST_OF_BEGIN: Final = b"-BEGIN"
+"""What the gate is asked for: many comments have lines of dashes."""
 _PUTTY: Final = b"Private-Lines:"
 
 _PEM_BEGIN = re.compile(rb"-----BEGIN (?:[A-Z0-9]+ ){0,3}PRIVATE KEY(?: BLOCK)?-----")
@@ -80,7 +80,7 @@ def _gate() -> Gate:
         least[token_format.prefix] = min(token_format.least, least.get(token_format.prefix, token_format.least))
     patterns = [(prefix, PREFIX, length) for prefix, length in least.items()]
     patterns += [(name.encode(), NAME, 0) for name in _NAMES]
-    patterns += [(place, PLACE, 0) for place, _ in _PLACES] + [(_BEGIN, PLACE, 0), (_PUTTY, PLACE, 0)]
+    patterns += [(place, PLACE, 0) for place, _ in _PLACES] + [(_LAST_OF_BEGIN, PLACE, 0), (_PUTTY, PLACE, 0)]
     return build_gate([*patterns, (b"://", URL, 0)])
 
 
@@ -123,7 +123,9 @@ def _spans_of_hit(
     elif number < len(_NAMES) + len(_PLACES):
         yield from _placed(view, first, end, hit, number - len(_NAMES))
     elif number == len(_NAMES) + len(_PLACES):
-        yield from _private_key(view, end, hit[START], end_of_key)
+        start = hit[END] - len(_BEGIN)
+        if start >= first:
+            yield from _private_key(view, end, start, end_of_key)
     elif number == len(_NAMES) + len(_PLACES) + 1:
         yield from _putty_key(view, end, hit[START])
     else:
