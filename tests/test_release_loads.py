@@ -62,6 +62,30 @@ def test_code_of_the_card(library, release, kept, tmp_path):
     assert run(shown_code(release)[library] + ROWS[library], release, tmp_path) == f"{kept}\n"
 
 
+@pytest.fixture(scope="module")
+def empty_release(tmp_path_factory, new_corpus, build_into) -> Path:
+    """A release of which everything was left out."""
+    folder = tmp_path_factory.mktemp("empty")
+    corpus = new_corpus(folder=folder / "repositories")
+    corpus.folder.mkdir()
+    corpus.add("acme/nothing", {"empty.py": b""})
+    result = build_into(corpus.recipe(), folder / "w", workers=0)
+    return folder / "w" / str(result.record.release)
+
+
+@pytest.mark.parametrize("library", ROWS)
+def test_code_of_the_card_of_a_release_without_documents(library, empty_release, tmp_path):
+    code = shown_code(empty_release)[library]
+    rows = ROWS | {"datasets": "print(sum(1 for _ in documents))", "polars": "print(documents.height)"}
+    assert run(code + rows[library], empty_release, tmp_path) == "0\n"
+
+
+def test_a_release_without_documents_has_its_columns(empty_release):
+    assert ds.dataset(empty_release / "data", format="parquet").schema.equals(DATA)
+    assert ds.dataset(empty_release / "ids", format="parquet").schema.equals(IDS)
+    assert "`datasets` loads such a split only when it streams" in (empty_release / "README.md").read_text()
+
+
 def test_card_shows_code_for_these_libraries_alone(release):
     assert shown_code(release).keys() == ROWS.keys()
 

@@ -25,7 +25,7 @@ from starsmith.govern import cards, opt_out
 from starsmith.job import Work
 from starsmith.recipe import Recipe, dumps
 from starsmith.recollect import FromTables
-from starsmith.release import DATA, IDS, ReleaseShard
+from starsmith.release import DATA, IDS, EmptyShard, ReleaseShard
 from starsmith.released import RELEASED_QUERY
 from starsmith.table import Part
 from starsmith.workspace import BuildRecord
@@ -140,6 +140,9 @@ class Pipeline:
             )
             for part in released.parts
         ]
+        if not works:
+            empty = EmptyShard(compression_level=settings.compression_level, ids_only=settings.ids_only)
+            works = [(fingerprint([release.VERSION, annotate.versions(), settings]), empty)]
         builder.map("release", works, {"data": DATA, "ids": IDS}, total=released.rows)
         if not builder.plan:
             self.release = cards.publish(builder, self.recipe, versions=self.versions())

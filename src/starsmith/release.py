@@ -28,6 +28,9 @@ from starsmith.storage import Store
 from starsmith.table import Part, Table, write_part
 
 VERSION = 2
+EMPTY = "empty"
+"""The shard of a release that has none."""
+
 _BATCH_BYTES = 4 << 20
 _OPEN_ROW_GROUPS = 4
 """Row groups of contents held at a time (8 MiB each): documents come in nearly the order of the contents."""
@@ -159,6 +162,25 @@ class ReleaseShard:
             described.append(rows.drop_columns("content"))
             yield rows
             progress(rows.num_rows)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EmptyShard:
+    """Write the one file of a release that holds no document, so that it can be loaded like any other."""
+
+    compression_level: int
+    ids_only: bool
+
+    def __str__(self) -> str:
+        return "an empty release"
+
+    def __call__(self, store: Store, *, attempt: int, progress: Progress) -> Outcome:
+        schemas = {"data": DATA} | ({"ids": IDS} if self.ids_only else {})
+        parts = {
+            name: (write_part(store, name, schema, [], shard=EMPTY, compression_level=self.compression_level),)
+            for name, schema in schemas.items()
+        }
+        return Outcome(parts=parts, counts={"documents": 0, "bytes": 0})
 
 
 class _ContentReader:

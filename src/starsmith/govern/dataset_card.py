@@ -28,7 +28,7 @@ def card(composition: Composition, recipe: Recipe, versions: dict[str, str]) -> 
         [
             _header(composition, recipe),
             _opening(composition, recipe),
-            _loading(recipe),
+            _loading(composition, recipe),
             _funnel(composition, recipe),
             _left_out(composition),
             _filters(composition, recipe),
@@ -87,7 +87,10 @@ def _licence_sentence(composition: Composition) -> str:
     return f"By `license_type`: {parts}." if parts else "Nothing passed every rule."
 
 
-def _loading(recipe: Recipe) -> str:
+def _loading(composition: Composition, recipe: Recipe) -> str:
+    none = not composition.kept_documents
+    streaming = ", streaming=True" if none else ""
+    aside = ". The files hold the columns and no row; `datasets` loads such a split only when it streams"
     ids = ""
     if recipe.release.ids_only:
         ids = (
@@ -96,12 +99,12 @@ def _loading(recipe: Recipe) -> str:
         )
     return f"""## How to load it
 
-With any of these, where `RELEASE` stands for the path of the folder that holds this card:
+With any of these, where `RELEASE` stands for the path of the folder that holds this card{aside if none else ""}:
 
 ```python
 from datasets import load_dataset
 
-documents = load_dataset("RELEASE", split="train")
+documents = load_dataset("RELEASE", split="train"{streaming})
 ```
 
 ```python
