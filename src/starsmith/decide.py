@@ -127,7 +127,7 @@ SQL_STAGES = {
             needs=("excluded_pairs",),
             per_shard=True,
         ),
-        Stage(name="exact", query=lambda recipe: exact_duplicates.exact_query(ALIVE), needs=("conflicts",)),
+        Stage(name="exact", query=lambda recipe: exact_duplicates.exact_query(ALIVE), needs=("conflicts", "origins")),
     )
 }
 """Every stage but `near`, which `near.py` decides."""

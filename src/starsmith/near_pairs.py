@@ -187,11 +187,11 @@ class FindPairs:
     def _known(self, store: Store, earlier: Searched, candidates: pa.Table, is_new: _Mask) -> list[_Keys]:
         """Return for each band what is known of candidates that are not new."""
         pairs = earlier.pairs.read(store, ["document_id", "band", "key"])
-        rows = pc.index_in(pairs["document_id"], value_set=candidates["document_id"].combine_chunks())
-        rows, bands, keys = pc.fill_null(rows, -1).to_numpy(), pairs["band"].to_numpy(), pairs["key"].to_numpy()
+        rows = _rows_of(pairs["document_id"], candidates["document_id"])
+        bands, keys = pairs["band"].to_numpy(), pairs["key"].to_numpy()
         stays = (rows >= 0) & ~is_new[rows] if len(is_new) else np.zeros(len(rows), np.bool_)
         own = [stays & (bands == band) for band in range(self.first, self.last)]
-        return [[(keys[each], rows[each].astype(np.int64))] for each in own]
+        return [[(keys[each], rows[each])] for each in own]
 
     def _shards(
         self, store: Store, candidates: pa.Table, chosen: _Mask | None = None
@@ -260,6 +260,17 @@ def _once(keys: Numbers, rows: Numbers) -> tuple[Numbers, Numbers]:
     """Return each row once, in order; a candidate has one key in a band."""
     rows, places = np.unique(rows, return_index=True)
     return keys[places], rows
+
+
+def _rows_of(ids: pa.ChunkedArray, candidates: pa.ChunkedArray) -> Numbers:
+    """Return the row of the candidate with each id, -1 where there is none. Few ids, each of them many times."""
+    distinct = ids.combine_chunks().dictionary_encode()
+    places = pc.fill_null(pc.index_in(candidates, value_set=distinct.dictionary), -1).to_numpy()
+    found = np.flatnonzero(places >= 0)
+    row_of = np.full(len(distinct.dictionary), -1, np.int64)
+    row_of[places[found]] = found
+    rows: Numbers = row_of[distinct.indices.to_numpy()]
+    return rows
 
 
 def _is_new(store: Store, search: FindPairs, earlier: Searched, candidates: pa.Table) -> _Mask:

@@ -22,6 +22,8 @@ ALIVE = "SELECT facts.* FROM facts"
 RULES = ("any_permissive", "all_permissive", "earliest")
 PLAIN: dict[pa.DataType, Any] = {pa.string(): "", pa.int64(): 1, pa.bool_(): False, pa.binary(20): bytes(20)}
 
+OF_ORIGIN = ("star_events_count", "fork_events_count", "revision_date", "visit_date", "url")
+
 Row = dict[str, Any]
 Keys = list[tuple[str, list[Any], Callable[[Any], Any]]]
 TREES = st.lists(st.sampled_from([None, 0, 1]), min_size=8, max_size=8)
@@ -49,7 +51,15 @@ def run(query: str, schema: pa.Schema, **tables: pa.Table) -> list[Row]:
 
 
 def exact(facts: Sequence[Row], conflicts: Sequence[Row] = ()) -> list[Row]:
-    return run(exact_query(ALIVE), DROPS, facts=table(facts, FACTS), conflicts=table(conflicts, CONFLICTS))
+    """Ask for the drops of facts, in which what they say of their origins makes the origins."""
+    found: dict[tuple[Any, ...], Row] = {}
+    placed = []
+    for fact in facts:
+        said = {name: fact[name] for name in OF_ORIGIN if name in fact}
+        origin = found.setdefault(tuple(said.items()), said | {"origin_id": ident(500 - len(found))})
+        placed.append(fact | {"origin_id": origin["origin_id"]})
+    tables = {"facts": table(placed, FACTS), "origins": table(list(found.values()), ORIGINS)}
+    return run(exact_query(ALIVE), DROPS, conflicts=table(conflicts, CONFLICTS), **tables)
 
 
 def repositories(origins: Sequence[Row], facts: Sequence[Row]) -> list[Row]:
