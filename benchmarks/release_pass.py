@@ -112,11 +112,12 @@ def detectors_of(build: BuildRecord) -> Detectors:
 
 
 def one_pass(store: Store, released: Part, wanted: Part, contents: Part, detectors: Detectors) -> Part:
-    """Scan and release one shard; return the part of the release. Both read every file as if for the first time."""
-    _DIGESTS.clear()
+    """Scan and release one shard; return the part of the release. Both read every file of the shard as if for the first
+    time; the index of the benchmarks a process reads and checks once."""
+    forget(store, detectors)
     scanned = ScanShard(wanted=wanted, contents=contents, detectors=detectors, known={})
     found = scanned(store, attempt=0, progress=lambda rows: None).parts
-    _DIGESTS.clear()
+    forget(store, detectors)
     work = ReleaseShard(
         released=released,
         contents=contents,
@@ -125,6 +126,13 @@ def one_pass(store: Store, released: Part, wanted: Part, contents: Part, detecto
         ids_only=True,
     )
     return work(store, attempt=0, progress=lambda rows: None).parts["data"][0]
+
+
+def forget(store: Store, detectors: Detectors) -> None:
+    """Let files be read and checked again, but for the index."""
+    index = {store.path(detectors.index.name)} if detectors.index else set()
+    for path in _DIGESTS.keys() - index:
+        del _DIGESTS[path]
 
 
 def copy_text(source: str, target: Path) -> int:
