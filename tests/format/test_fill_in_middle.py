@@ -23,7 +23,7 @@ def test_empty_parts_leave_their_sentinels():
     assert shown(Cut(prefix="", middle="", suffix="", suffix_first=False).segments()) == (
         "<fim_prefix><fim_suffix><fim_middle>"
     )
-    assert prompt(prefix="", suffix="") == [1, 3, 2]
+    assert shown(prompt(prefix="", suffix="")) == "<fim_prefix><fim_suffix><fim_middle>"
 
 
 @given(st.text(), DRAWS)

@@ -28,13 +28,10 @@ class Cut:
         return self.prefix + self.middle + self.suffix
 
     def segments(self) -> list[int | str]:
-        """Return the parts in the order they are told; an empty part has no segment."""
-        told: list[int | str] = (
-            [FIM_PREFIX, FIM_SUFFIX, self.suffix, FIM_MIDDLE, self.prefix, self.middle]
-            if self.suffix_first
-            else [FIM_PREFIX, self.prefix, FIM_SUFFIX, self.suffix, FIM_MIDDLE, self.middle]
-        )
-        return [each for each in told if each != ""]
+        """Return the parts in the order they are told."""
+        if self.suffix_first:
+            return [FIM_PREFIX, FIM_SUFFIX, self.suffix, FIM_MIDDLE, self.prefix, self.middle]
+        return [FIM_PREFIX, self.prefix, FIM_SUFFIX, self.suffix, FIM_MIDDLE, self.middle]
 
 
 def cut(text: str, draw: Draw, *, kept: int = 0, spm_rate: float = SPM_RATE) -> Cut:
@@ -55,4 +52,4 @@ def prompt(*, prefix: str, suffix: str) -> list[int | str]:
     >>> shown(prompt(prefix="a = ", suffix="\\n"))
     '<fim_prefix>a = <fim_suffix>\\n<fim_middle>'
     """
-    return [each for each in (FIM_PREFIX, prefix, FIM_SUFFIX, suffix, FIM_MIDDLE) if each != ""]
+    return [FIM_PREFIX, prefix, FIM_SUFFIX, suffix, FIM_MIDDLE]

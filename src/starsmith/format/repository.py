@@ -78,7 +78,7 @@ class Plan:
         text = heading + file.text
         draw = self.draw_of(file.document_id)
         if not self.with_fim or not draw.chance("fim/file", self.settings.fim_file_rate):
-            return [FILE_SEP, text] if text else [FILE_SEP]
+            return [FILE_SEP, text]
         kept = 0 if self.settings.fim_names else len(heading)
         return [
             FILE_SEP,
