@@ -1,6 +1,7 @@
 """Starting Spark: whatever is missing or different is an error that says what to do."""
 
 import os
+import socket
 import subprocess
 import sys
 import tomllib
@@ -75,6 +76,114 @@ def test_a_jvm_that_is_none(corpus, tmp_path):
 def test_executors_without_starsmith(trace, says):
     assert says in str(spark_session.executor_error(trace))
     assert spark_session.executor_error("an error of another kind") is None
+
+
+@pytest.fixture
+def blocked(tmp_path):
+    """A folder for the path of Python; where it comes first there is no Starsmith."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\n"
+        "class Block:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'starsmith':\n"
+        "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
+        "sys.meta_path.insert(0, Block())\n"
+    )
+    return str(tmp_path)
+
+
+@pytest.fixture
+def refused(jvm, tmp_path, monkeypatch):
+    """Start with some settings, run a task, return the error that comes of it."""
+    # What is set here is put back afterwards.
+    monkeypatch.setenv("PYSPARK_PYTHON", sys.executable)
+
+    def run(conf):
+        from starsmith.engines.spark import SparkEngine
+
+        engine = SparkEngine(start(tmp_path, master="local[1,1]", conf=conf))
+        try:
+            with pytest.raises(StarsmithError) as error:
+                list(engine.map(len, ["item"], label="stage", progress=print))
+        finally:
+            engine.close()
+        return str(error.value)
+
+    return run
+
+
+def test_workers_without_starsmith(refused, blocked):
+    assert refused({"spark.executorEnv.PYTHONPATH": blocked}).startswith(
+        "An executor has no Python package 'starsmith'. Install Starsmith where executors run"
+    )
+
+
+def test_a_python_that_is_none(refused, tmp_path):
+    said = refused({"spark.pyspark.python": str(tmp_path / "nothing")})
+    assert said.startswith(f"An executor has no program {tmp_path / 'nothing'}, which is to be its Python. Install")
+
+
+def test_no_executor_comes(jvm, tmp_path):
+    """The only worker has fewer cores than an executor asks for."""
+    conf = {"spark.executor.memory": "512m", "spark.executor.cores": "2", spark_session.WAIT_KEY: "1"}
+    with pytest.raises(StarsmithError, match=r"^No executor has come within 1 s from local-cluster.* as much memory"):
+        start(tmp_path, master="local-cluster[1,1,512]", conf=conf)
+
+
+@pytest.mark.parametrize("master", ["spark://{}", "spark://{},{}", "k8s://{}", "k8s://https://{}"])
+def test_a_master_that_nobody_answers_for(tmp_path, master):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    conf = {"spark.kubernetes.container.image": "image"}
+    with pytest.raises(StarsmithError, match=rf"nobody answers \({address}: Connection refused.*\)\. Check host and"):
+        start(tmp_path, master=master.format(address, address), conf=conf)
+
+
+def test_one_of_two_masters_is_enough():
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
+        ports = [each.getsockname()[1] for each in (one, other)]
+        other.close()
+        spark_session.check_master(f"spark://127.0.0.1:{ports[1]},127.0.0.1:{ports[0]}", {})
+
+
+@pytest.mark.parametrize("master", ["spark://nowhere.invalid:7077", "spark://nowhere.invalid"])
+def test_a_master_without_an_address(tmp_path, master):
+    with pytest.raises(StarsmithError, match=r"nobody answers \(nowhere\.invalid:7077: "):
+        start(tmp_path, master=master)
+
+
+@pytest.mark.parametrize(
+    ("master", "says"),
+    [
+        ("yarn", "configuration of Hadoop is not known. Set HADOOP_CONF_DIR"),
+        ("k8s://https://10.0.0.1", "no image is named for executors"),
+        ("spark://host:port", "Port could not be cast to integer value"),
+    ],
+)
+def test_masters_that_lack_something(tmp_path, monkeypatch, master, says):
+    for name in ("HADOOP_CONF_DIR", "YARN_CONF_DIR", "SPARK_CONF_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(StarsmithError, match=says):
+        start(tmp_path, master=master)
+
+
+@pytest.mark.parametrize(
+    ("trace", "says"),
+    [
+        ("java.io.IOException: No space left on device", "the disk that Spark spills to is full"),
+        ("java.lang.OutOfMemoryError: Java heap space", "Give executors more memory"),
+        ("ExecutorLostFailure (executor 1 exited caused by one of the running tasks)", "Give executors more memory"),
+        ("Container killed by YARN for exceeding memory limits. Exit status: 143. exit code 143", "more memory"),
+    ],
+)
+def test_what_executors_lacked(trace, says):
+    from starsmith.engines.spark import _failure
+
+    whole = f"Job aborted due to stage failure: Task 0 in stage 3.0 failed 4 times, most recent failure: {trace}"
+    failure = _failure("annotate", whole, ["shard 00ff"])
+    assert isinstance(failure, StarsmithError)
+    assert str(failure).startswith("annotate: ")
+    assert says in str(failure)
 
 
 def test_executors_that_compute_something_else(monkeypatch):

@@ -274,7 +274,7 @@ def _not_started(error: Exception, master: str | None) -> StarsmithError:
     if isinstance(error, Py4JJavaError):
         said = str(error.java_exception).partition("\n")[0]
     return StarsmithError(
-        f"Spark did not start with the master {master or 'of spark-submit'}: {said} Check --spark-master."
+        f"Spark did not start with the master {master or 'of spark-submit'}: {said.rstrip('.')}. Check --spark-master."
     )
 
 
