@@ -58,16 +58,24 @@ class Released:
                 for group in range(opened.row_groups):
                     yield file, opened.read_group(group, columns)
 
-    def bytes_by_cell(self) -> dict[Cell, tuple[int, int]]:
-        """Return (documents, bytes) of every source and language there is. Bytes are those of the original contents."""
-        found: dict[Cell, tuple[int, int]] = {}
-        for _, rows in self.tables(["source", "language", "length_bytes"]):
+    def sums_by_cell(self) -> Iterator[tuple[DataFile, dict[Cell, tuple[int, int]]]]:
+        """Yield (documents, bytes) of every source and language in every row group; bytes of the original contents."""
+        for file, rows in self.tables(["source", "language", "length_bytes"]):
             sums = rows.group_by(["source", "language"]).aggregate([("length_bytes", "sum"), ([], "count_all")])
-            for row in sums.to_pylist():
-                cell = row["source"] or "", row["language"] or ""
-                documents, size = found.get(cell, (0, 0))
-                found[cell] = documents + row["count_all"], size + row["length_bytes_sum"]
-        return dict(sorted(found.items()))
+            yield (
+                file,
+                {
+                    (row["source"] or "", row["language"] or ""): (row["count_all"], row["length_bytes_sum"])
+                    for row in sums.to_pylist()
+                },
+            )
+
+    def bytes_by_language(self) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for _, sums in self.sums_by_cell():
+            for (_, language), (_, size) in sums.items():
+                found[language] = found.get(language, 0) + size
+        return found
 
 
 def open_release(place: str) -> Released:

@@ -10,13 +10,24 @@ Nothing is cut to a length here. A file is a fragment of its own whatever its ne
 takes its tokens along and changes no other.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 from starsmith.format import fill_in_middle
 from starsmith.format.choice import Draw, shuffled
 from starsmith.format.sentinels import END_OF_TEXT, FILE_SEP, REPO_NAME, Segment, Segments, with_document
 from starsmith.format.settings import FormatSettings
+
+
+class HasId(Protocol):
+    """A file, or what stands for one."""
+
+    @property
+    def document_id(self) -> bytes: ...
+
+
+Numbered = TypeVar("Numbered", bound=HasId)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,8 +71,8 @@ class Plan:
         """Return the choices about one file."""
         return Draw(seed=self.draw.seed, epoch=self.draw.epoch, copy=self.draw.copy, document_id=document_id)
 
-    def order(self, files: Iterable[File]) -> list[File]:
-        return shuffled(list(files), lambda file: self.draw_of(file.document_id), "order")
+    def order(self, files: Sequence[Numbered]) -> list[Numbered]:
+        return shuffled(files, lambda file: self.draw_of(file.document_id), "order")
 
     def opening(self, name: str) -> list[int | str]:
         """Return what comes before the first file."""

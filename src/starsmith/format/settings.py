@@ -65,5 +65,11 @@ class PackSettings:
         1, "Passes over the corpus, each with choices of its own, each in a folder of its own.", least=1, most=1_000
     )
     max_tokens: int = setting(
-        0, "About how many tokens an epoch may have; a random part of the units is taken. 0: all.", least=0
+        0,
+        "About how many tokens an epoch may have, by what a token holds on average: a random part of the repositories "
+        "is taken. 0: all.",
+        least=0,
+    )
+    held_out: float = setting(
+        0.01, "Share of repositories that no epoch holds, packed apart and without fill in the middle.", least=0, most=1
     )

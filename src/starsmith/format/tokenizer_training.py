@@ -106,9 +106,7 @@ def sample_rates(released: Released, settings: TokenizerSettings) -> dict[str, f
 
     Languages share the sample by a power of their sizes; what a small one cannot fill goes to the others.
     """
-    sizes: dict[str, int] = {}
-    for (_, language), (_, size) in released.bytes_by_cell().items():
-        sizes[language] = sizes.get(language, 0) + size
+    sizes = released.bytes_by_language()
     left = settings.sample_mb * 1e6
     waiting = {language: size for language, size in sizes.items() if size}
     rates: dict[str, float] = {}
