@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from starsmith.engines import Query
+from starsmith.engines import Query, Usage
 from starsmith.engines.local import ATTEMPTS, LocalEngine
 from starsmith.errors import StarsmithError
 from starsmith.storage import Store
@@ -266,3 +266,20 @@ def test_a_query_spills_to_disk_and_says_when_that_is_full(small_disk, tmp_path)
     assert (len(done.stdout.splitlines()), done.stderr) == (1, "")
     assert done.stdout.startswith("error Query q needs more memory, or more room on the disk of ")
     assert Store(str(tmp_path / "store")).names("tmp") == []
+
+
+def test_usage_tells_what_was_spilled(tmp_path, monkeypatch):
+    rows = pa.table({"shard": ["a"] * 2_000_000, "id": range(2_000_000), "value": [0.5] * 2_000_000}, schema=NUMBERS)
+    store, made = Store(str(tmp_path / "store")), engine(tmp_path, workers=1)
+    try:
+        made.sql(store, query("SELECT * FROM t WHERE id < 10"), {"t": rows})
+        assert made.usage() == Usage()
+        made.close()
+        monkeypatch.setattr("starsmith.engines.local.SQL_MEMORY", "50MB")
+        made.sql(store, query("SELECT * FROM t", key=("value", "id")), {"t": rows})
+        spilled = made.usage().spilled_disk
+        assert spilled > 1_000_000
+        assert made.usage().since(Usage()) == {"spilled_disk": spilled}
+        assert made.usage().since(made.usage()) == {}
+    finally:
+        made.close()

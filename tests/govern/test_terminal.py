@@ -70,6 +70,24 @@ def test_status_says_what_building_again_would_do(small_workspace, capsys):
     assert "would do nothing" in capsys.readouterr().out
 
 
+def test_status_says_where_the_work_was_done_and_what_it_moved(small_workspace, record, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    known = status(small_workspace)
+    status_table(known)
+    printed = capsys.readouterr().out
+    assert "Engine    local, 2 workers\n" in printed
+    assert "Bytes moved" not in printed
+    first, *others = record.stages
+    moved = {"spilled_disk": 3_000_000, "shuffle_written": 2_000, "shuffle_read": 2_000}
+    spark = replace(record, engine="spark", executors=3, workers=12, stages=(replace(first, moved=moved), *others))
+    status_table(replace(known, record=spark))
+    printed = capsys.readouterr().out
+    assert "Engine    spark, 12 workers on 3 executors\n" in printed
+    (line,) = [line for line in printed.splitlines() if line.strip().startswith(first.name) and "3.0 MB" in line]
+    assert line.split() == [first.name, "3.0", "MB", "2.0", "kB", "2.0", "kB"]
+    assert "spilled from memory" not in printed
+
+
 def test_build_that_stopped_early_has_stages_only(small_workspace, record, capsys):
     early = replace(record, stages=record.stages[:1], tables={}, release=None, until="collect")
     build_table(
