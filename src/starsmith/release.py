@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,9 +18,9 @@ import pyarrow.compute as pc
 
 from starsmith.curate import encoding, redact
 from starsmith.curate.findings import GROUPS, Span, group_of, resolve
-from starsmith.curate.kernel import Indices
+from starsmith.curate.kernel import Indices, text_buffers
 from starsmith.curate.licence_expression import ids
-from starsmith.document import CONTENTS, FINDINGS, swhid
+from starsmith.document import CONTENTS, FINDINGS, ID_BYTES, swhid
 from starsmith.job import Outcome, Progress
 from starsmith.part_file import PartFile
 from starsmith.released import RELEASED
@@ -31,11 +31,12 @@ VERSION = 2
 EMPTY = "empty"
 """The shard of a release that has none."""
 
+_SWHID = swhid("cnt", bytes(ID_BYTES)).removesuffix(bytes(ID_BYTES).hex()).encode()
+_HEXADECIMAL = np.frombuffer(b"".join(b"%02x" % byte for byte in range(256)), np.uint8).reshape(256, 2)
+"""The two digits of each byte."""
 _BATCH_BYTES = 4 << 20
 _OPEN_ROW_GROUPS = 4
 """Row groups of contents held at a time (8 MiB each): documents come in nearly the order of the contents."""
-
-Result = TypeVar("Result")
 
 Spans = dict[bytes, list[tuple[str, int, int]]]
 """Kind, start and end of the findings in each content."""
@@ -203,12 +204,12 @@ class _ContentReader:
     def rows(self, places: Indices) -> pa.Table:
         """Return the rows of CONTENTS at these places, in their order."""
         groups = np.searchsorted(self._firsts, places, side="right") - 1
-        pieces = [CONTENTS.empty_table()]
+        pieces = []
         for start, stop in pairwise([0, *(np.flatnonzero(np.diff(groups)) + 1).tolist(), len(places)]):
             if start < stop:
                 group = int(groups[start])
-                pieces.append(self._group(group).take(pa.array(places[start:stop] - self._firsts[group])))
-        return pa.concat_tables(pieces).combine_chunks()
+                pieces.append(_taken(self._group(group), places[start:stop] - self._firsts[group]))
+        return pa.concat_tables(pieces or [CONTENTS.empty_table()]).combine_chunks()
 
     def _group(self, group: int) -> pa.Table:
         if group not in self._open:
@@ -216,6 +217,13 @@ class _ContentReader:
             if len(self._open) > _OPEN_ROW_GROUPS:
                 self._open.popitem(last=False)
         return self._open[group]
+
+
+def _taken(rows: pa.Table, places: Indices) -> pa.Table:
+    """Return rows in this order; without a copy where they are neighbours."""
+    if (np.diff(places) == 1).all():
+        return rows.slice(int(places[0]), len(places))
+    return rows.take(pa.array(places))
 
 
 def _spans(store: Store, parts: tuple[Part, ...]) -> Spans:
@@ -253,47 +261,66 @@ def _rows(facts: pa.Table, contents: pa.Table, spans: Spans) -> pa.Table:
     if decoded.reasons.null_count != len(original):
         raise RuntimeError("a released document does not decode any more: annotate and release differ in version")
     redacted = _redacted(decoded.texts, facts["content_id"].to_pylist(), spans)
-    digests = [digest.hex() for digest in contents["sha256"].to_pylist()]
+    digests = contents["sha256"].combine_chunks()
     columns = {name: facts[name] for name in DATA.names if name in RELEASED.names} | {
-        "blob_id": [hashlib.sha1(each.as_buffer(), usedforsecurity=False).hexdigest() for each in original],
+        "blob_id": _hex(_sha1(original)),
         "directory_id": _hex(facts["directory_id"]),
         "path": pc.binary_join_element_wise("/", facts["path"], ""),
         "content_id": _hex(facts["content_id"]),
-        "detected_licenses": _each(facts["license_expression"], lambda one: list(ids(one)) if one else []),
+        "detected_licenses": _each(
+            facts["license_expression"], lambda one: list(ids(one)) if one else [], pa.list_(_TEXT)
+        ),
         "snapshot_id": _hex(facts["snapshot_id"]),
         "revision_id": _hex(facts["revision_id"]),
         "src_encoding": decoded.encodings,
         "length_bytes": facts["length"],
-        "swhid": [swhid("cnt", identifier) for identifier in facts["content_id"].to_pylist()],
+        "swhid": _hex(facts["content_id"], before=_SWHID),
         "origin_url": facts["url"],
         "dedup_cluster": _hex(facts["cluster_id"]),
-        "content_sha256": digests,
-        "text_sha256": _text_digests(redacted.texts, original, digests),
+        "content_sha256": _hex(digests),
+        "text_sha256": _hex(_text_digests(redacted.texts, original, digests)),
         "content": redacted.texts.cast(pa.large_string()).cast(pa.string()),
         **_redaction_counts(redacted.counts),
     }
     return pa.table({name: columns[name] for name in DATA.names}, schema=DATA)
 
 
-def _hex(values: pa.ChunkedArray) -> list[str | None]:
-    return _each(values, lambda value: None if value is None else value.hex())
+def _hex(values: pa.ChunkedArray | pa.FixedSizeBinaryArray, *, before: bytes = b"") -> pa.StringArray:
+    """Return ids or digests in hexadecimal, `before` standing before each; null where they are null."""
+    plain = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
+    width, count = plain.type.byte_width, len(plain)
+    data = np.frombuffer(plain.buffers()[1], np.uint8)[plain.offset * width :][: count * width]
+    text = np.empty((count, len(before) + 2 * width), np.uint8)
+    text[:, : len(before)] = np.frombuffer(before, np.uint8)
+    text[:, len(before) :] = _HEXADECIMAL[data].reshape(count, 2 * width)
+    offsets = np.arange(count + 1, dtype=np.int32) * text.shape[1]
+    made = pa.StringArray.from_buffers(count, pa.py_buffer(offsets), pa.py_buffer(text))
+    return pc.if_else(plain.is_valid(), made, None) if plain.null_count else made
 
 
-def _each(values: pa.ChunkedArray, function: Callable[[Any], Result]) -> list[Result]:
+def _each(values: pa.ChunkedArray, function: Callable[[Any], object], kind: pa.DataType) -> pa.Array:
     """Apply a function to every value of a column, once to equal ones: most say something of the whole repository."""
-    made: dict[Any, Result] = {}
-    plain = values.to_pylist()
-    for value in set(plain):
-        made[value] = function(value)
-    return [made[value] for value in plain]
+    known = values.combine_chunks().dictionary_encode(null_encoding="encode")
+    return pa.array([function(value) for value in known.dictionary.to_pylist()], kind).take(known.indices)
 
 
-def _text_digests(texts: pa.LargeBinaryArray, contents: pa.LargeBinaryArray, digests: Sequence[str]) -> list[str]:
+def _sha1(contents: pa.LargeBinaryArray) -> pa.FixedSizeBinaryArray:
+    data, offsets = text_buffers(contents)
+    view, bounds = data.data, offsets.tolist()
+    digests = b"".join(hashlib.sha1(view[first:end], usedforsecurity=False).digest() for first, end in pairwise(bounds))
+    return pa.FixedSizeBinaryArray.from_buffers(pa.binary(20), len(contents), [None, pa.py_buffer(digests)])
+
+
+def _text_digests(
+    texts: pa.LargeBinaryArray, contents: pa.LargeBinaryArray, digests: pa.FixedSizeBinaryArray
+) -> pa.FixedSizeBinaryArray:
     """Return the digest of each text; that of the content where they are equal, as nearly all are."""
-    return [
-        digest if same else hashlib.sha256(text.as_buffer()).hexdigest()
-        for same, digest, text in zip(pc.equal(texts, contents).to_pylist(), digests, texts, strict=True)
-    ]
+    same = pc.equal(texts, contents)
+    if same.true_count == len(same):
+        return digests
+    edited = np.flatnonzero(~same.to_numpy(zero_copy_only=False)).tolist()
+    own = pa.array([hashlib.sha256(texts[row].as_buffer()).digest() for row in edited], digests.type)
+    return pc.replace_with_mask(digests, pc.invert(same), own)
 
 
 def _repositories(facts: pa.Table, rows: pa.Table) -> pa.Table:

@@ -127,20 +127,30 @@ def rows_of(shard: str, wanted: pa.Array, found: Scanned, detectors: Detectors) 
     }
     evidence |= _benchmark_evidence(found.benchmark_matches, detectors.decontamination)
     evidence |= {identifier: {"reason": why, "detail": detail} for identifier, (why, detail) in found.failed.items()}
-    told = [evidence.get(identifier, {}) for identifier in wanted.to_pylist()]
-    names = [found.signatures.get(identifier, (None,))[0] for identifier in wanted.to_pylist()]
+    names = {identifier: {"signature": name} for identifier, (name, _) in found.signatures.items()}
     columns = {
-        "shard": [shard] * len(wanted),
+        "shard": pa.repeat(shard, len(wanted)),
         "content_id": wanted,
-        "detectors": [detectors.fingerprint] * len(wanted),
-        **{name: [each.get(name) for each in told] for name in ("reason", "detail", "value", "threshold")},
-        "signature": names,
+        "detectors": pa.repeat(detectors.fingerprint, len(wanted)),
+        **_columns_of(evidence, wanted, ("reason", "detail", "value", "threshold")),
+        **_columns_of(names, wanted, ("signature",)),
     }
     places = np.asarray(pc.index_in(found.findings["content_id"], value_set=wanted), np.int64)
     groups = np.array([group_of(kind) or "" for kind in found.findings["kind"].to_pylist()])
     for group in GROUPS:
         columns[f"num_{group}"] = np.bincount(places[groups == group], minlength=len(wanted))
     return pa.table({name: columns[name] for name in SCANS.names}, schema=SCANS)
+
+
+def _columns_of(told: dict[bytes, dict[str, Any]], wanted: pa.Array, names: Iterable[str]) -> dict[str, list[Any]]:
+    """Return columns of what is told of a few of the wanted contents, and null of the others."""
+    columns: dict[str, list[Any]] = {name: [None] * len(wanted) for name in names}
+    places = pc.index_in(pa.array(list(told), pa.binary(ID_BYTES)), value_set=wanted).to_pylist()
+    for place, each in zip(places, told.values(), strict=True):
+        if place is not None:
+            for name, values in columns.items():
+                values[place] = each.get(name)
+    return columns
 
 
 def _benchmark_evidence(matches: pa.Table, settings: DecontaminationSettings) -> dict[bytes, dict[str, Any]]:
