@@ -26,7 +26,7 @@ LAYERS: list[set[str]] = [
     {"model"},
     {"train"},
     {"shard", "origins", "licences", "benchmarks", "collect", "annotate", "decide", "near", "near_pairs", "release"}
-    | {"summary", "builder", "decisions", "increment", "released", "detectors", "scan", "scan_rows"},
+    | {"near_ranges", "summary", "builder", "decisions", "increment", "released", "detectors", "scan", "scan_rows"},
     {"govern"},
     {"pipeline", "collect_plan", "recollect"},
     {"departure", "removal", "purge", "build", "integrity"},

@@ -6,6 +6,7 @@ group is decided is the business of `curate.near_duplicates`; the numbers a docu
 winner order.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -14,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from starsmith import near_pairs
+from starsmith import near_pairs, near_ranges
 from starsmith.builder import Builder
 from starsmith.curate import near_duplicates
 from starsmith.curate.exact_duplicates import WINNER_ORDER
@@ -25,7 +26,8 @@ from starsmith.errors import StarsmithError, StoreFault
 from starsmith.fingerprint import fingerprint
 from starsmith.job import Outcome, Progress, Work
 from starsmith.ledger import DROPS
-from starsmith.near_pairs import CANDIDATES, PAIRS
+from starsmith.near_pairs import CANDIDATES, PAIRS, FindPairs
+from starsmith.near_ranges import FindRange
 from starsmith.ranged_rows import rows_of
 from starsmith.settings import NearDuplicateSettings
 from starsmith.storage import Store
@@ -140,7 +142,10 @@ def drops(builder: Builder, settings: NearDuplicateSettings, dropped: Table) -> 
 def _pairs(
     builder: Builder, settings: NearDuplicateSettings, candidates: Table, earlier: near_pairs.Searched | None
 ) -> Table:
-    finds = near_pairs.searches(candidates, builder.tables["bands"], settings, earlier=earlier)
+    bands = builder.tables["bands"]
+    finds: Sequence[FindPairs | FindRange] = near_pairs.searches(candidates, bands, settings, earlier=earlier)
+    if candidates.rows > near_ranges.MOST_CANDIDATES:
+        finds = near_ranges.searches(candidates, bands, settings)
     works: list[tuple[str, Work]] = [(find.key, find) for find in finds]
     return builder.map(near_pairs.STAGE, works, {"near_pairs": PAIRS}, total=len(works))["near_pairs"]
 

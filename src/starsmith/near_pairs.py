@@ -19,6 +19,7 @@ from starsmith.errors import StarsmithError, StoreFault
 from starsmith.fingerprint import fingerprint
 from starsmith.job import Outcome, Progress
 from starsmith.part_file import MappedRows
+from starsmith.ranged_rows import RangedRows, rows_of
 from starsmith.settings import NearDuplicateSettings
 from starsmith.storage import Store
 from starsmith.table import Part, Table, read_record, write_part
@@ -26,7 +27,8 @@ from starsmith.table import Part, Table, read_record, write_part
 VERSION = 2
 STAGE = "near pairs"
 PAIR_KEYS = 10 << 20
-"""Keys of bands that a task looks through at a time, 16 bytes each; those of one band may exceed it."""
+"""Keys of bands that a task looks through at a time, 16 bytes each; those of one band may exceed it, up to a number of
+candidates from which on `near_ranges` divides a band."""
 _ENTRY_BYTES = 8 + 4
 """A key and the number of a row: one entry of a row of BANDS."""
 _FEW = 4
@@ -128,7 +130,7 @@ class FindPairs:
         ids = candidates["document_id"].combine_chunks()
         found = []
         for band, (keys, rows) in enumerate(self._found(store, candidates), start=self.first):
-            shared = _shared(keys, scopes[rows])
+            shared = sharing(keys, scopes[rows])
             bands = np.full(len(shared), band, np.int32)
             columns = [ids.take(pa.array(rows[shared])), scopes[rows[shared]], bands, keys[shared]]
             found.append(pa.table(columns, schema=PAIRS))
@@ -137,13 +139,9 @@ class FindPairs:
         return Outcome(parts={"near_pairs": (part,)})
 
     def _scopes(self, languages: pa.ChunkedArray) -> Numbers:
-        """Return a number per candidate; only equal numbers may share a bucket."""
-        if self.across_languages:
-            return np.zeros(len(languages), np.int64)
-        names = pa.array(sorted(name for name in languages.unique().to_pylist() if name is not None), pa.string())
-        # No language is a scope of its own, the first.
-        numbers: Numbers = pc.fill_null(pc.index_in(languages, value_set=names), -1).to_numpy().astype(np.int64)
-        return numbers + 1
+        known = [] if self.across_languages else languages.unique().to_pylist()
+        names = pa.array(sorted(name for name in known if name is not None), pa.string())
+        return scopes_of(languages, names, across_languages=self.across_languages)
 
     def _found(self, store: Store, candidates: pa.Table) -> _Keys:
         """Return for each band the candidates to compare, in their order for equal keys."""
@@ -201,12 +199,12 @@ class FindPairs:
         start = 0
         for own in self.candidates.parts:
             if chosen is None or chosen[start : start + own.rows].any():
-                first, counts = _places(candidates["shingle_row"].slice(start, own.rows).to_numpy())
-                with MappedRows(store, parts[own.shard], BANDS) as mapped:
+                first, counts = places(candidates["shingle_row"].slice(start, own.rows).to_numpy())
+                with rows_of(store, parts[own.shard], BANDS, wanted=self.last - self.first) as mapped:
                     yield self._entries(mapped, start + first, counts)
             start += own.rows
 
-    def _entries(self, mapped: MappedRows, first: Numbers, counts: Numbers) -> "Iterator[_Entries]":
+    def _entries(self, mapped: MappedRows | RangedRows, first: Numbers, counts: Numbers) -> "Iterator[_Entries]":
         for band in range(self.first, self.last):
             entries = mapped.value(band, "entries", key=band.to_bytes(BAND_BYTES, "little"))
             keys = np.frombuffer(entries, "<i8", len(entries) // _ENTRY_BYTES)
@@ -227,7 +225,7 @@ class _Entries:
 
     def of_candidates(self, chosen: _Mask | None = None) -> tuple[Numbers, Numbers]:
         """Return the keys and rows of all candidates, or of the chosen."""
-        keys, rows = _expanded(self.keys, self.sets, self.first, self.counts)
+        keys, rows = expanded(self.keys, self.sets, self.first, self.counts)
         return (keys, rows) if chosen is None else (keys[chosen[rows]], rows[chosen[rows]])
 
     def has(self, wanted: Numbers) -> bool:
@@ -239,10 +237,10 @@ class _Entries:
     def of_keys(self, wanted: Numbers) -> tuple[Numbers, Numbers]:
         """Return the keys and rows of the candidates that have a wanted key."""
         own = np.isin(self.keys, wanted)
-        return _expanded(self.keys[own], self.sets[own], self.first, self.counts)
+        return expanded(self.keys[own], self.sets[own], self.first, self.counts)
 
 
-def _expanded(keys: Numbers, sets: npt.NDArray[np.uint32], first: Numbers, counts: Numbers) -> tuple[Numbers, Numbers]:
+def expanded(keys: Numbers, sets: npt.NDArray[np.uint32], first: Numbers, counts: Numbers) -> tuple[Numbers, Numbers]:
     """Return the keys and rows of the candidates that have some shingle sets."""
     sets = np.minimum(sets, len(counts) - 1)
     times = counts[sets]
@@ -300,7 +298,16 @@ def _changed_shards(now: Table, before: Table) -> frozenset[str]:
     return frozenset(shard for shard, _ in set.symmetric_difference(*pairs))
 
 
-def _places(rows: Numbers) -> tuple[Numbers, Numbers]:
+def scopes_of(languages: pa.ChunkedArray, names: pa.Array, *, across_languages: bool) -> Numbers:
+    """Return a number per candidate; only equal numbers may share a bucket. `names` are all languages there are."""
+    if across_languages:
+        return np.zeros(len(languages), np.int64)
+    # No language is a scope of its own, the first.
+    numbers: Numbers = pc.fill_null(pc.index_in(languages, value_set=names), -1).to_numpy().astype(np.int64)
+    return numbers + 1
+
+
+def places(rows: Numbers) -> tuple[Numbers, Numbers]:
     """Return the first position and the number of each value in the rising `rows`; after the last there is none."""
     edges = np.searchsorted(rows, np.arange(int(rows[-1]) + 3 if len(rows) else 2))
     return edges[:-1].astype(np.int64), np.diff(edges).astype(np.int64)
@@ -311,7 +318,7 @@ def _numbers_within(times: Numbers) -> Numbers:
     return np.arange(int(times.sum())) - np.repeat(np.cumsum(times) - times, times)
 
 
-def _shared(keys: Numbers, scopes: Numbers) -> Numbers:
+def sharing(keys: Numbers, scopes: Numbers) -> Numbers:
     """Return the positions of the rows whose key and scope another row has too, by key and scope."""
     order = np.argsort(keys, kind="stable")
     order = order[_repeated(keys[order])]
