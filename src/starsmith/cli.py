@@ -15,7 +15,7 @@ from typing import Any, TextIO
 
 from starsmith import __version__
 from starsmith.command import Parser, add_command, add_engine, engine_options, print_json
-from starsmith.errors import StarsmithError
+from starsmith.errors import StarsmithError, UsageError
 from starsmith.opt_out_cli import add_opt_out
 
 STAGES = ("collect", "annotate", "decide", "release")
@@ -66,11 +66,15 @@ def _add_status(commands: Any) -> None:
 
 def _add_why(commands: Any) -> None:
     command = add_command(commands, "why", "Say what happened to a document, an origin, or a piece of code.", run_why)
-    command.add_argument("workspace", metavar="W", help="the folder of the corpus, or its s3:// URI")
+    command.add_argument(
+        "workspace", metavar="W", help="the folder of the corpus, or its s3:// URI; of a token, its place alone will do"
+    )
     command.add_argument(
         "target",
         metavar="TARGET",
-        help="a SWHID, owner/repo, owner/repo:path, a file on disk, or - for code on standard input",
+        nargs="?",
+        help="a SWHID, owner/repo, owner/repo:path, a file on disk, - for code on standard input, or a token of a "
+        "pack: PACK/epoch-0/SHARD:NUMBER",
     )
     command.add_argument("--json", action="store_true", help="print one JSON object")
 
@@ -161,9 +165,15 @@ def _verified(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def run_why(arguments: argparse.Namespace) -> None:
+    from starsmith.format.pack_file import token_place
     from starsmith.govern.look_up import LookUp
     from starsmith.workspace import open_store
 
+    if place := token_place(arguments.target or arguments.workspace):
+        _why_token(arguments, place)
+        return
+    if arguments.target is None:
+        raise UsageError("A target is missing. Try `starsmith why --help`.")
     look_up = LookUp(open_store(arguments.workspace, create=False))
     target = arguments.target
     answer = look_up.snippet(sys.stdin.buffer.read()) if target == "-" else look_up.target(target)
@@ -171,6 +181,16 @@ def run_why(arguments: argparse.Namespace) -> None:
         print_json(answer.plain())
     else:
         print(answer.words())
+
+
+def _why_token(arguments: argparse.Namespace, place: Any) -> None:
+    from starsmith.govern.token_story import token_story
+
+    story = token_story(place, workspace=arguments.workspace if arguments.target else None)
+    if arguments.json:
+        print_json(story.plain())
+    else:
+        print(story.words())
 
 
 def run_report(arguments: argparse.Namespace) -> None:

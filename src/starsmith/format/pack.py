@@ -22,6 +22,7 @@ from starsmith.format.pack_file import (
     HELD_OUT,
     PACK_FILE,
     TOKENIZER_FOLDER,
+    WORKSPACE_FILE,
     Composition,
     Pack,
     PackRecord,
@@ -38,8 +39,6 @@ from starsmith.progress import Reporter
 from starsmith.storage import Store, to_json
 from starsmith.table import Part, Record, read_record, record_name
 
-WORKSPACE_FILE: Final = "workspace.json"
-"""Which workspace the release lies in, on this machine; not part of the pack."""
 _OWN: Final = {PACK_FILE, WORKSPACE_FILE, TOKENIZER_FOLDER, HELD_OUT, "records", "lock", "tmp"}
 _MEASURED_BYTES: Final = 4 << 20
 """Text on which is measured how much a token holds, where a pack is limited to a number of them."""

@@ -17,10 +17,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from starsmith.document import ID_BYTES
 from starsmith.errors import StarsmithError
 from starsmith.fingerprint import fingerprint
 from starsmith.format.mixture import CellRate, Rates
-from starsmith.format.pack_shard import RUNS
 from starsmith.format.settings import FormatSettings, MixtureRule, PackSettings
 from starsmith.format.tokenizer import Tokenizer
 from starsmith.part_file import PartFile
@@ -31,9 +31,27 @@ PACK_FILE: Final = "pack.json"
 FORMAT: Final = 1
 TOKENIZER_FOLDER: Final = "tokenizer"
 HELD_OUT: Final = "held-out"
+WORKSPACE_FILE: Final = "workspace.json"
+"""Which workspace the release lies in, on this machine; not part of the pack."""
 _PLACE: Final = re.compile(
     r"(?P<pack>.+?)/(?P<folder>epoch-[0-9]{1,6}|held-out)/(?P<shard>[\w.-]+):(?P<token>[0-9]{1,18})"
 )
+
+RUNS = pa.schema(
+    [
+        pa.field("start", pa.int64(), nullable=False),
+        pa.field("length", pa.int64(), nullable=False),
+        pa.field("unit", pa.int64(), nullable=False),
+        pa.field("document_id", pa.binary(ID_BYTES), nullable=False),
+        pa.field("swhid", pa.string(), nullable=False),
+        pa.field("repo_name", pa.string(), nullable=False),
+        pa.field("path", pa.string(), nullable=False),
+        pa.field("kind", pa.string(), nullable=False),
+    ]
+)
+"""One row per run of tokens from one document, in order: `start` is the first of `length` tokens, `unit` counts the
+repositories of the shard, `path` begins with a slash. Sentinels belong to the document that follows them, the last one
+of a unit to the last document."""
 
 Tokens = npt.NDArray[np.uint16] | npt.NDArray[np.uint32]
 
@@ -254,6 +272,13 @@ class Pack:
         """The tokens of every shard of repositories that no epoch holds."""
         return self._tokens(self.record.held_out)
 
+    def token(self, folder: str, shard: str, token: int) -> int:
+        """Return the id at a place.
+
+        Raises StarsmithError for a place that the pack does not have.
+        """
+        return int(self._mapped(self._shard(folder, shard, token))[token])
+
     def _tokens(self, portion: Portion) -> list[Tokens]:
         return [self._mapped(shard) for shard in portion.shards]
 
@@ -272,6 +297,9 @@ class Pack:
 
         Raises StarsmithError for a place that the pack does not have.
         """
+        return next(self._runs_of(self._shard(folder, shard, token)).between(token, token + 1))
+
+    def _shard(self, folder: str, shard: str, token: int) -> Shard:
         portion = next((each for each in self.record.portions if each.name == folder), None)
         if portion is None:
             names = ", ".join(each.name for each in self.record.portions)
@@ -281,7 +309,7 @@ class Pack:
             raise StarsmithError(f"{self.store.path(folder)} has no shard {shard!r}; {PACK_FILE} lists its shards.")
         if token >= found.tokens:
             raise StarsmithError(f"{folder}/{shard} has {found.tokens:,} tokens; there is no token {token:,}.")
-        return next(self._runs_of(found).between(token, token + 1))
+        return found
 
     def _runs_of(self, shard: Shard) -> "_Runs":
         if shard.runs_file not in self._runs:

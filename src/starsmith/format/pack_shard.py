@@ -19,10 +19,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from starsmith.document import ID_BYTES, origin_id
+from starsmith.document import origin_id
 from starsmith.fingerprint import fingerprint
 from starsmith.format.choice import Draw
 from starsmith.format.encoder import Encoder
+from starsmith.format.pack_file import RUNS
 from starsmith.format.released_files import IDENTITY, Cell, DataFile, document_ids
 from starsmith.format.repository import File, Plan
 from starsmith.format.sentinels import END_OF_TEXT
@@ -36,22 +37,6 @@ VERSION: Final = 1
 BATCH_CHARACTERS: Final = 2 << 20
 """Text that is encoded at a time; tokens of it take up to four times as many bytes."""
 RUN_ROWS: Final = 1 << 16
-
-RUNS = pa.schema(
-    [
-        pa.field("start", pa.int64(), nullable=False),
-        pa.field("length", pa.int64(), nullable=False),
-        pa.field("unit", pa.int64(), nullable=False),
-        pa.field("document_id", pa.binary(ID_BYTES), nullable=False),
-        pa.field("swhid", pa.string(), nullable=False),
-        pa.field("repo_name", pa.string(), nullable=False),
-        pa.field("path", pa.string(), nullable=False),
-        pa.field("kind", pa.string(), nullable=False),
-    ]
-)
-"""One row per run of tokens from one document, in order: `start` is the first of `length` tokens, `unit` counts the
-repositories of the shard, `path` begins with a slash. Sentinels belong to the document that follows them, the last one
-of a unit to the last document."""
 
 _COLUMNS: Final = (*IDENTITY, "source", "language", "repo_name", "swhid")
 

@@ -10,16 +10,18 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from starsmith.errors import StarsmithError
 from starsmith.fingerprint import fingerprint
-from starsmith.format.encoder import Encoder
 from starsmith.format.sentinels import SENTINELS, Segment
 from starsmith.storage import Located, Store, located, to_json
+
+if TYPE_CHECKING:
+    from starsmith.format.encoder import Encoder
 
 TOKENIZER_FILE: Final = "tokenizer.json"
 CONFIG_FILE: Final = "tokenizer_config.json"
@@ -90,7 +92,10 @@ class Tokenizer:
         return np.array([len(token or b"") for token in self.tokens], np.int64)
 
     @cached_property
-    def encoder(self) -> Encoder:
+    def encoder(self) -> "Encoder":
+        # Machine code takes a while to load, and whoever only decodes needs none.
+        from starsmith.format.encoder import Encoder
+
         return Encoder(self.tokens, self.merges)
 
     @property
