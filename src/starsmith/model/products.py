@@ -16,7 +16,7 @@ Product = Callable[[Tensor], Tensor]
 def can_pack(weight_oi: Tensor) -> bool:
     """Say whether a matrix can be packed here: float32, on a CPU, and torch.compile's own functions are there."""
     plain = weight_oi.device.type == "cpu" and weight_oi.dtype == torch.float32
-    return plain and torch.backends.mkldnn.enabled and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
+    return plain and bool(torch.backends.mkldnn.enabled) and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
 
 
 def packed(weight_oi: Tensor, bias_o: Tensor | None = None, *, rows: int, gelu: bool = False) -> Product:
