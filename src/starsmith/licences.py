@@ -7,6 +7,7 @@ module feeds the one into the other. Every statement of an origin meets in one t
 from dataclasses import dataclass
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from starsmith.builder import Builder
 from starsmith.curate import licence_decision
@@ -111,7 +112,7 @@ class ResolveFolders:
 def resolve(builder: Builder, recipe: Recipe) -> Table:
     """Return the LICENCES table of a build: one row per document."""
     tables = builder.tables
-    declared = declared_statements(tables["origins"].read(builder.store))
+    declared = declared_statements(tables["origins"].read(builder.store, ["origin_id", "declared_license"]))
     stated_in = tables["licence_statements"]
     statements = builder.sql(statements_query(stated_in.rows), licence_statements=stated_in, declared=declared)
     works: list[tuple[str, Work]] = [
@@ -154,8 +155,9 @@ def _types(stated: pa.Table, settings: LicenceSettings) -> pa.Table:
 def declared_statements(origins: pa.Table) -> pa.Table:
     """Return what origins declare of themselves as statements for their root folder."""
     rows = []
-    for row in origins.select(["origin_id", "declared_license"]).to_pylist():
-        expression = value_expression(row["declared_license"]) if row["declared_license"] else None
+    # There may be as many repositories as there are, of which hardly one declares anything.
+    for row in origins.filter(pc.is_valid(origins["declared_license"])).to_pylist():
+        expression = value_expression(row["declared_license"])
         if expression is not None:
             rows.append(
                 {
