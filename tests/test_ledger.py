@@ -67,7 +67,9 @@ def test_every_document_has_exactly_one_row_and_the_counts_add_up(verdicts: list
         evidence = (row["value"], row["threshold"], row["winner_id"], row["similarity"], row["detail"])
         kept = verdicts[number] is None
         assert evidence == ((None,) * 5 if kept else (2.5, 1.0, ident(number + 1), 0.75, f"d{number}"))
-    counts = run(COUNTS_QUERY, COUNTS, ledger=ledger).to_pylist()
+    ones = pa.array([1] * ledger.num_rows, pa.int64())
+    totals = ledger.append_column("documents", ones).append_column("bytes", ledger["length"])
+    counts = run(COUNTS_QUERY, COUNTS, totals=totals).to_pylist()
     assert sum(row["documents"] for row in counts) == len(verdicts)
     assert sum(row["bytes"] for row in counts) == sum(range(len(verdicts)))
     found = {(row["stage"], row["verdict"]): row["documents"] for row in counts}

@@ -109,8 +109,10 @@ def _ledger(builder: Builder, facts: Table, dropped: list[Table]) -> None:
     order = ["origin_id", "path", "document_id"]
     query = Query(name="ledger", text=LEDGER_QUERY, schema=LEDGER, key=order, partition_by="shard", per_shard=True)
     ledger = builder.sql(query, facts=facts, dropped=_all(dropped))
+    for each in summary.COUNTED:
+        builder.query(each)
     counts_query = Query(name="counts", text=COUNTS_QUERY, schema=COUNTS, key=["stage", "verdict"])
-    counts = builder.sql(counts_query, ledger=ledger).read(builder.store)
+    counts = builder.query(counts_query).read(builder.store)
     kept = sum(row["documents"] for row in counts.to_pylist() if row["verdict"] == "keep")
     check_sums(
         collected=builder.tables["documents"].rows,
@@ -119,7 +121,8 @@ def _ledger(builder: Builder, facts: Table, dropped: list[Table]) -> None:
         kept=kept,
     )
     for each in (*summary.PER_SHARD, *summary.ALL, *MARKS):
-        builder.query(each)
+        if each not in summary.COUNTED:
+            builder.query(each)
     builder.end(documents_in=ledger.rows)
 
 

@@ -63,9 +63,10 @@ COUNTS = pa.schema(
 """Documents and bytes of the ledger, by stage and verdict."""
 
 COUNTS_QUERY = """
-SELECT stage, verdict, count(*) AS documents, sum(length) AS bytes
-FROM ledger
+SELECT stage, verdict, sum(documents) AS documents, sum(bytes) AS bytes
+FROM totals
 GROUP BY stage, verdict"""
+"""`totals` holds what shards count of their part of the ledger (`summary`)."""
 
 
 def check_sums(*, collected: int, dropped: dict[str, int], ledger: int, kept: int) -> None:

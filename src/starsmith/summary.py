@@ -57,6 +57,9 @@ GROUP BY {_GROUPS.removeprefix("shard, ")}""",
 )
 """The sums of all shards in one place."""
 
+COUNTED = (SUMS, TOTALS)
+"""What the sums of a ledger are checked by, before anything else is computed from it."""
+
 EXAMPLES_PER_VERDICT = 5
 
 _CANDIDATE_COLUMNS = "verdict, origin_id, path, length, value, threshold, similarity, detail, document_id, winner_id"

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -125,7 +126,16 @@ def writing(path: Path | str) -> Iterator[Store]:
 def write_build(store: Store, build: BuildRecord) -> None:
     """Write the record of a build. If nothing was done it stays, with the times of the run that did the work."""
     if any(stage.ran for stage in build.stages) or not _is_recorded(store, build):
-        store.write(BUILD_FILE, sealed(asdict(build)))
+        store.write(BUILD_FILE, sealed(_plain(build)))
+
+
+def _plain(build: BuildRecord) -> dict[str, Any]:
+    # `asdict` copies each of the parts slot by slot, of which there are tens of thousands.
+    tables = {
+        name: [{slot: getattr(part, slot) for slot in Part.__slots__} for part in parts]
+        for name, parts in build.tables.items()
+    }
+    return asdict(replace(build, tables={})) | {"tables": tables}
 
 
 def _is_recorded(store: Store, build: BuildRecord) -> bool:

@@ -9,7 +9,7 @@ import pytest
 
 from starsmith.benchmarks import load
 from starsmith.curate.benchmark_texts import ProblemText
-from starsmith.curate.decontaminate import GENERIC_SOLUTIONS, MATCHES, Index, scan
+from starsmith.curate.decontaminate import MATCHES, Index, generic_solutions, scan
 from starsmith.errors import StarsmithError
 from starsmith.settings import DecontaminationSettings
 
@@ -126,7 +126,7 @@ def test_the_papers_generic_solutions_are_no_sign():
     assert matches["position"].to_pylist() == [13]
     with pytest.raises(StarsmithError, match="3 were read, all of them generic or shorter"):
         index_of(*generic, min_length=0)
-    assert b"returnn**2" in GENERIC_SOLUTIONS
+    assert b"returnn**2" in generic_solutions()
 
 
 def test_short_texts_are_left_out():

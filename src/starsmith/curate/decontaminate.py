@@ -12,6 +12,7 @@ import dataclasses
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final
 
 import numpy as np
@@ -32,10 +33,7 @@ from starsmith.settings import DecontaminationSettings
 VERSION: Final = 1
 """Raised whenever equal texts, problems and settings may give other matches."""
 
-GENERIC_SOLUTIONS: Final = frozenset(
-    normalised(text) for text in (b"return x + y", b"return len(string)", b"return n**2", b"return ''.join(strings)")
-)
-"""Section 6: solutions that are no sign of a copy."""
+_GENERIC_SOLUTIONS: Final = (b"return x + y", b"return len(string)", b"return n**2", b"return ''.join(strings)")
 
 MATCHES: Final = pa.schema(
     [
@@ -179,8 +177,17 @@ def _is_wanted(problem: ProblemText, settings: DecontaminationSettings) -> bool:
     return {"solution": settings.solutions, "tests": settings.tests}.get(problem.field, True)
 
 
+@cache
+def generic_solutions() -> frozenset[bytes]:
+    """Return the solutions that are no sign of a copy (section 6), normalised.
+
+    On demand: the first kernel to run in a process takes it 0.3 s, which who looks for no copy should not wait for.
+    """
+    return frozenset(map(normalised, _GENERIC_SOLUTIONS))
+
+
 def _is_telling(text: bytes, settings: DecontaminationSettings) -> bool:
-    return bool(text) and len(text) >= settings.min_length and text not in GENERIC_SOLUTIONS
+    return bool(text) and len(text) >= settings.min_length and text not in generic_solutions()
 
 
 def _originals(ordered: list[tuple[bytes, ProblemText]]) -> dict[bytes, str]:
