@@ -66,12 +66,25 @@ def public_tensors(model: StarCoder2) -> dict[str, Tensor]:
     return found
 
 
-def save(model: StarCoder2, folder: Path, *, dtype: torch.dtype | None = None, shard_bytes: int = SHARD_BYTES) -> None:
+def save(
+    model: StarCoder2,
+    folder: Path,
+    *,
+    dtype: torch.dtype | None = None,
+    shard_bytes: int = SHARD_BYTES,
+    files: Mapping[str, bytes] | None = None,
+) -> None:
     """Write a model folder, which appears whole or not at all; it must not be there yet, or be empty.
 
     Args:
+        model: on any device.
+        folder: where; its parents are made.
         dtype: of the weights in the folder; None keeps the model's.
         shard_bytes: the most bytes of weights in one file; one larger tensor has a file of its own.
+        files: what else goes into the folder, by name.
+
+    Raises:
+        StarsmithError: the folder is there, or cannot be written.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise StarsmithError(f"{folder} is there already; name a folder that is not.")
@@ -79,10 +92,12 @@ def save(model: StarCoder2, folder: Path, *, dtype: torch.dtype | None = None, s
     try:
         partial.mkdir(parents=True)
         write_weights(model, partial, dtype=dtype, shard_bytes=shard_bytes)
+        for name, data in (files or {}).items():
+            (partial / name).write_bytes(data)
         write_checksums(partial)
         partial.replace(folder)
-    except OSError as error:
-        raise StarsmithError(f"{folder} cannot be written: {error.strerror or error}.") from error
+    except (OSError, SafetensorError) as error:
+        raise StarsmithError(f"{folder} cannot be written: {getattr(error, 'strerror', None) or error}.") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
