@@ -15,9 +15,11 @@ from typing import Any, Final
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from starsmith.errors import StarsmithError
+from starsmith.format.sentinels import END_OF_TEXT
+from starsmith.model.transformer import StarCoder2
 from starsmith.train.batches import Batches
 from starsmith.train.metrics import Spikes, utilisation
 from starsmith.train.optimizer import rate, set_rate
@@ -27,8 +29,8 @@ from starsmith.train.recipe import TrainingRecipe, for_processes
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 """What asks a run to end: a person at the terminal, or a cluster that takes its machine back."""
 
-Loss = Callable[[Tensor, Tensor], Tensor]
-"""The mean loss of (inputs, targets), both (batch, length), in nats per token."""
+Loss = Callable[..., Tensor]
+"""The mean loss of (inputs, targets, document_bl=…), each (batch, length), in nats per token."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -36,7 +38,7 @@ class Loop:
     """A run at work. `loss` is the model's, compiled or not."""
 
     recipe: TrainingRecipe
-    model: nn.Module
+    model: StarCoder2
     loss: Loss
     optimizer: torch.optim.Optimizer
     batches: Batches
@@ -108,7 +110,8 @@ class Loop:
                 # Gradients travel once a step.
                 self.model.set_requires_gradient_sync(number == count - 1)  # type: ignore[operator]
             with self._precision():
-                loss = self.loss(inputs, targets) / count
+                units = units_of(inputs) if self.recipe.data.within_documents else None
+                loss = self.loss(inputs, targets, document_bl=units) / count
             loss.backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
         mean = self.among.sum(total) / self.among.count
@@ -147,6 +150,12 @@ def tensors(samples: np.ndarray[Any, Any], device: torch.device) -> tuple[Tensor
     if device.type == "cuda":
         ids = ids.pin_memory().to(device, non_blocking=True)
     return ids[:, :-1], ids[:, 1:]
+
+
+def units_of(ids_bl: Tensor) -> Tensor:
+    """Return for each token the number of its unit in the sample: a unit ends with its end-of-text."""
+    ends = (ids_bl == END_OF_TEXT).long()
+    return ends.cumsum(1) - ends
 
 
 def autocast(recipe: TrainingRecipe, among: Processes) -> contextlib.AbstractContextManager[Any]:
