@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 
 from starsmith.curate.findings import resolve
 from starsmith.curate.personal_data import (
+    _ANY_ADDRESS,
     DNS_SERVERS,
+    _Lines,
     find_addresses,
     is_public_ipv4,
     is_public_ipv6,
@@ -180,3 +182,18 @@ def test_either_sort_can_be_left_out():
 def test_the_list_of_top_level_domains_is_whole():
     assert len(top_level_domains()) > 1400
     assert {"com", "de", "museum", "xn--p1ai"} <= top_level_domains()
+
+
+PIECES = st.sampled_from(["1.2.3.4", PUBLIC, PUBLIC_V6, "::1:", "x", " ", ", ", "0:0:0:", "version ", "é"])
+
+
+@given(st.lists(st.lists(PIECES, max_size=12).map(" ".join), min_size=1, max_size=4), st.sampled_from("\n\r"))
+def test_the_rest_of_a_line_is_that_of_the_line_alone(lines, line_break):
+    text = line_break.join(lines).encode()
+    asked, begin = _Lines(text), 0
+    for line in (line.encode() for line in lines):
+        for match in _ANY_ADDRESS.finditer(line):
+            before = _ANY_ADDRESS.sub(b"#", line[: match.start()]).decode("latin-1")[-100:]
+            after = _ANY_ADDRESS.sub(b"#", line[match.end() :]).decode("latin-1")[:100]
+            assert asked.around(begin + match.start(), begin + match.end()) == (before, after)
+        begin += len(line) + 1

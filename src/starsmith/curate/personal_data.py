@@ -9,9 +9,11 @@ the paper's production run.
 
 import ipaddress
 import re
+from bisect import bisect_left
 from collections.abc import Iterator
 from functools import cache
 from importlib.resources import files
+from itertools import accumulate
 from typing import Final, Protocol
 
 import numpy as np
@@ -84,7 +86,6 @@ _ABOUT_VERSIONS: Final = (
 _SHORT_VERSION_WORDS: Final = re.compile(r"\b(?:rev|ver|oid|since|rfc)\b")
 _VERSION_FOLLOWS: Final = re.compile(r"(?:\bv\.? ?|[=~<>^]= ?[\"']?|[~^] ?)$")
 """What tells an address from a version in small letters, the last just before it."""
-_READ: Final = 8 * _AROUND
 _LINE_BREAK: Final = re.compile(rb"[\r\n]")
 _ANY_ADDRESS: Final = re.compile(rb"[0-9]{1,3}(?:\.[0-9]{1,3}){3}(?![0-9])|[0-9A-Fa-f]{1,4}:[0-9A-Fa-f:]{4,}")
 _RANGE_AFTER: Final = re.compile(r"-(?:#|\d{1,3}(?!\w))")
@@ -130,15 +131,20 @@ def find_addresses(texts: pa.LargeBinaryArray, settings: RedactionSettings) -> l
     data, offsets = text_buffers(texts)
     view = data.data
     spans: list[Span] = []
+    lines, row = _Lines(b""), -1
     all_found = candidates(data, offsets)
     of_interest = (all_found[:, KIND] != IPV4_CANDIDATE) | _public_ipv4(all_found[:, MIDDLE])
     for found in all_found[of_interest].tolist():
         first, end = int(offsets[found[ROW]]), int(offsets[found[ROW] + 1])
-        spans += _judged(view, first, end, found, settings)
+        if found[KIND] == IPV4_CANDIDATE and found[ROW] != row:
+            lines, row = _Lines(bytes(view[first:end])), found[ROW]
+        spans += _judged(view, first, end, found, lines, settings)
     return spans
 
 
-def _judged(view: memoryview, first: int, end: int, found: list[int], settings: RedactionSettings) -> Iterator[Span]:
+def _judged(
+    view: memoryview, first: int, end: int, found: list[int], lines: "_Lines", settings: RedactionSettings
+) -> Iterator[Span]:
     start, stop = found[START], found[END]
     if found[KIND] == EMAIL_CANDIDATE:
         if settings.emails and _is_email(view, first, end, found, settings):
@@ -146,7 +152,7 @@ def _judged(view: memoryview, first: int, end: int, found: list[int], settings: 
     elif not settings.ip_addresses:
         return
     elif found[KIND] == IPV4_CANDIDATE:
-        if _is_address(view, first, end, start, stop):
+        if _is_address(bytes(view[start:stop]), *lines.around(start - first, stop - first)):
             yield Span(found[ROW], IPV4, start - first, stop - first)
     elif is_public_ipv6(bytes(view[start:stop]).decode()):
         yield Span(found[ROW], IPV6, start - first, stop - first)
@@ -190,9 +196,11 @@ def is_public_ipv6(text: str) -> bool:
     return not any(address in network for network in _NOT_PUBLIC_IPV6)
 
 
-def _is_address(view: memoryview, first: int, end: int, start: int, stop: int) -> bool:
-    """Whether four numbers are an address rather than a version or the number of a section (section 5)."""
-    before, after = _rest_of_line(view, first, end, start, stop)
+def _is_address(numbers: bytes, before: str, after: str) -> bool:
+    """Whether four numbers are an address rather than a version or the number of a section (section 5).
+
+    `before` and `after` are the rest of the line as `_Lines` has it.
+    """
     if before.endswith(("+", "$")) or (before.endswith("-") and not before.endswith("#-")):
         return False
     if after.startswith("-") and not _RANGE_AFTER.match(after):
@@ -201,11 +209,11 @@ def _is_address(view: memoryview, first: int, end: int, start: int, stop: int) -
     if near.count(".") > 2 and len(_DECIMALS.findall(near)) > 2:
         return False
     line = (before + " " + after).lower()
-    if stop - start == _SHORT_IPV4 and not any(word in line for word in _ABOUT_SERVICES):
+    if len(numbers) == _SHORT_IPV4 and not any(word in line for word in _ABOUT_SERVICES):
         return False
     if any(word in line for word in _ABOUT_ADDRESSES) or ("ip" in line and _IP.search(line)):
         return True
-    highest = max(map(int, bytes(view[start:stop]).split(b".")[:2]))
+    highest = max(map(int, numbers.split(b".")[:2]))
     if highest < _MOST_OF_VERSION and (highest < 10 or before.endswith("@") or _NUMBERED.search(before[-40:])):
         return False
     if _PRODUCT.search(before[-40:]) and "//" not in before[-40:]:
@@ -213,18 +221,47 @@ def _is_address(view: memoryview, first: int, end: int, start: int, stop: int) -
     return not _follows_version_words(before.lower())
 
 
-def _rest_of_line(view: memoryview, first: int, end: int, start: int, stop: int) -> tuple[str, str]:
-    """Return up to _AROUND characters of the line on either side, every address being one character ``#``.
+class _Lines:
+    """The lines around the addresses of one text, asked for in order. Each is gone through once, however many addresses
+    stand in it."""
 
-    So nothing depends on how long the other addresses are, which redaction changes.
-    """
-    before = bytes(view[max(first, start - _READ) : start])
-    before = before[max(before.rfind(b"\n"), before.rfind(b"\r")) + 1 :]
-    after = _LINE_BREAK.split(bytes(view[stop : min(end, stop + _READ)]), maxsplit=1)[0]
-    return (
-        _ANY_ADDRESS.sub(b"#", before).decode("latin-1")[-_AROUND:],
-        _ANY_ADDRESS.sub(b"#", after).decode("latin-1")[:_AROUND],
-    )
+    def __init__(self, text: bytes) -> None:
+        self._text = text
+        self._begin, self._end = 0, -1
+        self._line = ""
+        self._starts: list[int] = []
+        self._ends: list[int] = []
+        self._places: list[int] = []
+
+    def around(self, start: int, stop: int) -> tuple[str, str]:
+        """Return up to _AROUND characters of the line on either side, every address being one character ``#``.
+
+        So nothing depends on how long the other addresses are, which redaction changes.
+        """
+        if stop > self._end:
+            self._read_line(start, stop)
+        before, after = self._place(start), self._place(stop)
+        return self._line[max(0, before - _AROUND) : before], self._line[after : after + _AROUND]
+
+    def _read_line(self, start: int, stop: int) -> None:
+        # No further back than the end of the last line: all lines together are searched once.
+        begin = self._text.rfind(b"\n", max(0, self._end), start) + 1 or max(0, self._end)
+        self._begin = self._text.rfind(b"\r", begin, start) + 1 or begin
+        line_break = _LINE_BREAK.search(self._text, stop)
+        self._end = line_break.start() if line_break else len(self._text)
+        found = [match.span() for match in _ANY_ADDRESS.finditer(self._text, self._begin, self._end)]
+        self._starts, self._ends = [first for first, _ in found], [last for _, last in found]
+        bounds = [self._begin, *(bound for span in found for bound in span), self._end]
+        pieces = [self._text[first:last] for first, last in zip(bounds[::2], bounds[1::2], strict=True)]
+        self._places = list(accumulate((len(piece) + 1 for piece in pieces[:-1]), initial=-1))[1:]
+        self._line = b"#".join(pieces).decode("latin-1")
+
+    def _place(self, position: int) -> int:
+        """Return where in the line as it is read a byte of the text stands; within an address, where that ends."""
+        last = bisect_left(self._starts, position) - 1
+        if last < 0:
+            return position - self._begin
+        return self._places[last] + 1 + max(0, position - self._ends[last])
 
 
 def _follows_version_words(before: str) -> bool:
