@@ -107,13 +107,14 @@ class LookUp:
         self._raise_if_left(text)
         raise StarsmithError(f"{text} is not in this workspace: no origin was collected at it.")
 
-    def document(self, identifier: bytes, content: str) -> Answer:
+    def document(self, identifier: bytes, *, repo_name: str, content: str) -> Answer:
         """Answer for one document by its id or, where a path that is not UTF-8 hides that, for its content's SWHID.
 
-        Raises StarsmithError if the workspace knows neither.
+        Raises StarsmithError if the workspace knows neither, or the repository has left.
         """
         if places := self._places({"document_id": identifier}):
             return self._documents_answer(content, places)
+        self._raise_if_left(repo_name)
         return self._by_swhid(content)
 
     def _by_path(self, text: str, origins: list[Row], path: str) -> Answer:

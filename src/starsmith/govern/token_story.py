@@ -88,6 +88,7 @@ def _told(workspace: str | None, run: TokenRun) -> tuple[Answer | None, str | No
     if workspace is None:
         return None, "The pack was made from a release by itself; name a workspace to know more."
     try:
-        return LookUp(open_store(workspace, create=False)).document(run.document_id, run.swhid), None
+        look_up = LookUp(open_store(workspace, create=False))
+        return look_up.document(run.document_id, repo_name=run.repo_name, content=run.swhid), None
     except StarsmithError as error:
         return None, f"The workspace says no more: {error}"
