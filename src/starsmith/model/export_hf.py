@@ -14,6 +14,7 @@ from starsmith.errors import StarsmithError
 from starsmith.format.tokenizer import Tokenizer
 from starsmith.model import checkpoint
 from starsmith.model.model_card import model_card
+from starsmith.model.training_record import RECORD_FILE
 from starsmith.model.transformer import StarCoder2
 
 
@@ -32,7 +33,7 @@ def export_hf(
         model: on any device.
         folder: must not be there yet, or be empty.
         tokenizer: its files go beside the weights.
-        record: of the training run, for the model card; what it does not say the card calls unknown.
+        record: of the training run, for the model card, kept beside it; what it does not say the card calls unknown.
         dtype: of the weights in the folder; None keeps the model's.
         shard_bytes: the most bytes of weights in one file.
 
@@ -51,4 +52,6 @@ def export_hf(
     files.pop("training.json", None)
     files["generation_config.json"] = (json.dumps(generation, indent=2) + "\n").encode()
     files["README.md"] = model_card(config, record or {}, name=folder.name).encode()
+    if record:
+        files[RECORD_FILE] = (json.dumps(record, indent=1) + "\n").encode()
     checkpoint.save(model, folder, dtype=dtype, shard_bytes=shard_bytes, files=files)

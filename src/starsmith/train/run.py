@@ -18,6 +18,7 @@ from starsmith.errors import StarsmithError
 from starsmith.format.pack_file import Pack
 from starsmith.model import checkpoint as folders
 from starsmith.model.config import ModelConfig
+from starsmith.model.export_hf import export_hf
 from starsmith.model.transformer import StarCoder2
 from starsmith.progress import Reporter
 from starsmith.train import checkpoint
@@ -28,13 +29,13 @@ from starsmith.train.metrics import MetricsFile, Spikes, TensorBoard, peak_of, p
 from starsmith.train.optimizer import build_optimizer
 from starsmith.train.processes import Processes, assign, draw, processes, shard, whole
 from starsmith.train.recipe import TrainingRecipe, for_processes
+from starsmith.train.record import training_record
 from starsmith.train.shape import check_memory, config_of
 
 CHECKPOINTS: Final = "checkpoints"
 METRICS: Final = "metrics.jsonl"
 PLOT: Final = "loss.svg"
 MODEL: Final = "model"
-RECORD: Final = "training.json"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -251,7 +252,19 @@ class _Run:
             return None
         folder = self.out / MODEL
         shutil.rmtree(folder, ignore_errors=True)
-        folders.save(whole_model, folder)
+        record = training_record(
+            self.recipe,
+            self.pack,
+            steps=loop.step,
+            tokens=loop.samples * self.recipe.data.sequence_length,
+            seconds=loop.seconds,
+        )
+        if bits is not None:
+            command = f"starsmith train {self.out.with_suffix('.toml').name}"
+            record["evaluation"] = [
+                {"benchmark": "held-out text", "metric": "bits per byte", "value": round(bits, 4), "command": command}
+            ]
+        export_hf(whole_model, folder, tokenizer=self.pack.tokenizer, record=record)
         return folder
 
 
