@@ -1,77 +1,18 @@
 """The Spark engine: every item is done once, whatever becomes of workers; queries give what DuckDB gives, in bytes."""
 
-import importlib
 import math
-import os
 import random
-import sys
 from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from starsmith.engines import Query, SparkOptions
+from starsmith.engines import Query
 from starsmith.engines.local import LocalEngine
 from starsmith.errors import StarsmithError
 from starsmith.storage import Store
 from starsmith.table import Table, write_part
-
-TASKS = """
-import os, signal, time
-from starsmith.errors import StarsmithError
-
-def square(item, *, attempt, progress):
-    progress(1)
-    progress(2)
-    return item * item, attempt
-
-def large(item, *, attempt, progress):
-    return len(item), b"y" * len(item)
-
-def die_first(item, *, attempt, progress):
-    if attempt < item:
-        os.kill(os.getpid(), signal.SIGSEGV)
-    progress(1)
-    return item, attempt
-
-def refuse(item, *, attempt, progress):
-    if item == "x":
-        raise StarsmithError("x is at fault. Mend it.")
-    time.sleep(60)
-
-def fail(item, *, attempt, progress):
-    raise KeyError(item)
-
-def announce(item, *, attempt, progress):
-    with open(item, "a") as file:
-        file.write("begun\\n")
-    time.sleep(60)
-"""
-
-
-@pytest.fixture(scope="module")
-def tasks(tmp_path_factory):
-    """Tasks in a module that workers are given the path of; they cannot import this file."""
-    folder = tmp_path_factory.mktemp("tasks")
-    (folder / "spark_tasks.py").write_text(TASKS)
-    sys.path.insert(0, str(folder))
-    os.environ["PYTHONPATH"], before = f"{folder}:{os.environ.get('PYTHONPATH', '')}", os.environ.get("PYTHONPATH")
-    yield importlib.import_module("spark_tasks")
-    sys.path.remove(str(folder))
-    os.environ.pop("PYTHONPATH") if before is None else os.environ.update(PYTHONPATH=before)
-
-
-@pytest.fixture(scope="module")
-def spark(jvm, tasks, tmp_path_factory):
-    """An engine on a session of this module."""
-    from starsmith.engines.spark import SparkEngine
-
-    folder = tmp_path_factory.mktemp("spark")
-    options = SparkOptions(master="local[2]", conf={"spark.driver.memory": "1g"})
-    engine = SparkEngine.start(options, store=Store(str(folder)), witness="w", spill=str(folder / "spill"))
-    yield engine
-    engine.close()
 
 
 def run(spark, task, items, progress=lambda count: None):
