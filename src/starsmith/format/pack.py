@@ -8,13 +8,12 @@ then the old one and all files it names stay as they are.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import pyarrow as pa
 
-from starsmith.engines import Engine
 from starsmith.errors import StarsmithError
 from starsmith.format.choice import Draw
 from starsmith.format.mixture import Rates, rates_of, unused
@@ -43,6 +42,14 @@ _OWN: Final = {PACK_FILE, WORKSPACE_FILE, TOKENIZER_FOLDER, HELD_OUT, "records",
 _MEASURED_BYTES: Final = 4 << 20
 """Text on which is measured how much a token holds, where a pack is limited to a number of them."""
 _SEPARATOR: Final = "/"
+
+
+class Workers(Protocol):
+    """What packing needs of an engine: a function run on every item, somewhere."""
+
+    def map(
+        self, function: Any, items: Sequence[Any], *, label: str, progress: Callable[[int], None]
+    ) -> Iterator[Any]: ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,7 +94,7 @@ class Packed:
         }
 
 
-def pack(place: str, out: str, options: PackOptions, *, engine: Engine, reporter: Reporter) -> Packed:
+def pack(place: str, out: str, options: PackOptions, *, engine: Workers, reporter: Reporter) -> Packed:
     """Pack the release at `place` (a workspace, or a release's folder) into the folder `out`.
 
     Raises StarsmithError where there is nothing to pack, and for a folder that holds anything else.
@@ -145,7 +152,7 @@ class _Packing:
         expected = rates.bytes / _bytes_per_token(self.tokenizer, self.released)
         return replace_share(rates, min(1.0, self.settings.max_tokens / expected))
 
-    def run(self, engine: Engine) -> Packed:
+    def run(self, engine: Workers) -> Packed:
         self.tokenizer.write(self.store, TOKENIZER_FOLDER)
         works = {name: self._works(name, epoch) for name, epoch in self._portions()}
         pending = [work for portion in works.values() for work in portion if self._record(work) is None]
@@ -229,7 +236,7 @@ class _Packing:
         replace(source, outputs=parts).write(self.store)
         return True
 
-    def _do(self, engine: Engine, works: Sequence[PackShard]) -> None:
+    def _do(self, engine: Workers, works: Sequence[PackShard]) -> None:
         jobs = [Job(stage=_stage(work), fingerprint=work.fingerprint, store=self.store, work=work) for work in works]
         if jobs:
             with self.reporter.stage("pack", total=sum(work.file.part.rows for work in works)) as progress:
