@@ -21,6 +21,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "stand_ins"))
+from fast_import import commit_of
+
 MEDIAN_BYTES = 1500
 SPREAD = 0.8
 POOL_LINES = 60_000
@@ -241,14 +244,7 @@ def make(folder: Path, repository: Repository) -> None:
     )
     command = ["git", "-c", "core.compression=1", "-c", "fastimport.unpackLimit=0", "fast-import", "--quiet"]
     environment = {"PATH": os.environ["PATH"], "GIT_DIR": str(git), "GIT_CONFIG_NOSYSTEM": "1", "HOME": str(folder)}
-    subprocess.run(command, input=_stream(repository), env=environment, check=True)
-
-
-def _stream(repository: Repository) -> bytes:
-    lines = [b"commit refs/heads/main\ncommitter C <c@example.org> %d +0000\ndata 1\nx\n" % repository.committed]
-    for path, content in repository.files.items():
-        lines.append(b"M 100644 inline %s\ndata %d\n%s\n" % (path.encode(), len(content), content))
-    return b"".join(lines)
+    subprocess.run(command, input=commit_of(repository.files, time=repository.committed), env=environment, check=True)
 
 
 def main() -> None:

@@ -18,6 +18,7 @@ from unittest import mock
 
 import hypothesis
 import pytest
+from fast_import import commit_of
 from object_server import BUCKET, ObjectServer
 
 from starsmith.build import BuildResult, build
@@ -71,7 +72,7 @@ class Corpus:
         _git("init", "--quiet", "--bare", "--initial-branch=main", str(folder), cwd=self.folder)
         with (folder / "config").open("a") as config:
             config.write(f'[remote "origin"]\n\turl = https://example.org/{name}\n')
-        _git("fast-import", "--quiet", "--force", cwd=folder, stdin=_fast_import(files))
+        _git("fast-import", "--quiet", "--force", cwd=folder, stdin=commit_of(files))
         return folder
 
     def remove(self, name: str) -> None:
@@ -81,15 +82,6 @@ class Corpus:
         """Return a recipe over this folder. `settings` are further lines, with their section headers."""
         source = f'[[source]]\nkind = "git"\npath = "{self.folder}"\n'
         return "\n".join([source, f"[shards]\ndocuments = {documents}", *settings])
-
-
-def _fast_import(files: Mapping[str | bytes, bytes]) -> bytes:
-    lines = [b"commit refs/heads/main\ncommitter C <c@example.org> 1700000000 +0000\ndata 1\nx\n"]
-    for name, content in files.items():
-        path = os.fsencode(name)
-        escaped = path.replace(b"\\", b"\\\\").replace(b'"', b'\\"').replace(b"\n", b"\\n")
-        lines.append(b'M 100644 inline "%s"\ndata %d\n%s\n' % (escaped, len(content), content))
-    return b"".join(lines)
 
 
 def _git(*arguments: str, cwd: Path, stdin: bytes = b"") -> bytes:

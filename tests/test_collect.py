@@ -1,12 +1,13 @@
 """Collect: a row for every path, each content once, and the same bytes however contents are handed to the writer."""
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from given_source import GivenSource
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,30 +24,6 @@ from starsmith.table import Part, Table
 REVISION = bytes(range(20))
 
 
-@dataclass(frozen=True)
-class Fixed:
-    """A source whose documents are given."""
-
-    documents: tuple[RawDocument, ...]
-
-    def locate(self) -> list[str]:
-        raise NotImplementedError
-
-    def describe(self, location: str, *, shard_documents: int) -> Origin:
-        raise NotImplementedError
-
-    def times(self, origin: Origin) -> dict[bytes, int]:
-        return {d.path: d.committed_at for d in self.documents if d.committed_at is not None}
-
-    def read(
-        self, origin: Origin, part: PathRange, settings: CollectSettings, times: Mapping[bytes, int] | None = None
-    ) -> Iterator[RawDocument]:
-        for document in self.documents:
-            if document.path in part:
-                known = document.committed_at if times is None else times.get(document.path)
-                yield replace(document, committed_at=known)
-
-
 def raw(path: bytes, content: bytes | None, **values: Any) -> RawDocument:
     identifier = None if content is None else content_id(content)
     base = RawDocument(path=path, length=len(content or b""), mode=0o100644, content=content, content_id=identifier)
@@ -58,7 +35,7 @@ def origin(name: str, *, revision: bytes | None = REVISION) -> Origin:
 
 
 def slice_of(name: str, documents: Sequence[RawDocument], part: PathRange | None = None) -> Slice:
-    source = Fixed(tuple(sorted(documents, key=lambda document: document.path)))
+    source = GivenSource(tuple(sorted(documents, key=lambda document: document.path)))
     return Slice(located=Located(source=source, origin=origin(name)), part=part or PathRange())
 
 

@@ -5,13 +5,14 @@ import random
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from given_source import GivenSource
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -290,7 +291,8 @@ def test_when_all_have_left_the_release_is_empty(three, tmp_path, build_into, ap
         assert ran(apply(workspace).record()) == 0
     result = build_into(three.recipe(), workspace, workers=0)
     manifest = json.loads((workspace / result.record.release / "manifest.json").read_bytes())
-    assert (manifest["documents"], [file["path"] for file in manifest["files"]]) == (0, ["README.md"])
+    names = [file["path"] for file in manifest["files"]]
+    assert (manifest["documents"], names) == (0, ["data/empty.parquet", "ids/empty.parquet", "README.md"])
     assert build_into(three.recipe(), workspace, workers=0).worked == 0
 
 
@@ -322,27 +324,6 @@ def test_a_build_that_was_killed_goes_on_where_it_was(
     assert build_into(recipe, workspace, workers=0).worked == 0
 
 
-@dataclass(frozen=True)
-class Fixed:
-    """A source whose documents are given."""
-
-    documents: tuple[RawDocument, ...]
-
-    def locate(self) -> list[str]:
-        raise NotImplementedError
-
-    def describe(self, location: str, *, shard_documents: int) -> Origin:
-        raise NotImplementedError
-
-    def times(self, origin: Origin) -> dict[bytes, int]:
-        raise NotImplementedError
-
-    def read(
-        self, origin: Origin, part: PathRange, settings: CollectSettings, times: Mapping[bytes, int] | None = None
-    ) -> Iterator[RawDocument]:
-        yield from self.documents
-
-
 def slice_of(number: int, contents: list[int]) -> Slice:
     """The documents of one origin: a content each, 0 for one that is too large; folders in no order of their own."""
     origin = Origin(source="git", url=f"u/{number}", owner="o", name=f"{number}", location="", state="")
@@ -357,7 +338,7 @@ def slice_of(number: int, contents: list[int]) -> Slice:
         )
         for place, content in enumerate(contents)
     ]
-    source = Fixed(tuple(sorted(documents, key=lambda document: document.path)))
+    source = GivenSource(tuple(sorted(documents, key=lambda document: document.path)))
     return Slice(located=Located(source=source, origin=origin), part=PathRange())
 
 
@@ -421,7 +402,7 @@ def test_contents_that_the_tables_lack_are_damage(tmp_path):
 
 
 def test_no_message_names_an_origin_that_has_left(tmp_path):
-    class Unreadable(Fixed):
+    class Unreadable(GivenSource):
         def read(self, *arguments: Any) -> Iterator[RawDocument]:
             raise StarsmithError("/home/zora-quist/own was changed")
             yield

@@ -1,36 +1,17 @@
 """The plan of shards: all in it once, in order; an origin that comes or goes changes only what it touches."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 
+from given_source import GivenSource
 from hypothesis import given
 from hypothesis import strategies as st
 
-from starsmith.document import Origin, RawDocument
-from starsmith.settings import CollectSettings
+from starsmith.document import Origin
 from starsmith.shard import Located, Shard, begins_shard, order_of, plan, shard_name
-from starsmith.sources import PathRange, cut_points
+from starsmith.sources import cut_points
 
 DOCUMENTS = 10
-
-
-@dataclass(frozen=True)
-class NoSource:
-    """A source that is never read."""
-
-    def locate(self) -> list[str]:
-        raise NotImplementedError
-
-    def describe(self, location: str, *, shard_documents: int) -> Origin:
-        raise NotImplementedError
-
-    def times(self, origin: Origin) -> dict[bytes, int]:
-        raise NotImplementedError
-
-    def read(
-        self, origin: Origin, part: PathRange, settings: CollectSettings, times: Mapping[bytes, int] | None = None
-    ) -> Iterator[RawDocument]:
-        raise NotImplementedError
 
 
 def located(owner: str, name: str, paths: Sequence[bytes] = (b"a",), *, url: str = "") -> Located:
@@ -44,7 +25,7 @@ def located(owner: str, name: str, paths: Sequence[bytes] = (b"a",), *, url: str
         documents=len(paths),
         cuts=cut_points(paths, shard_documents=DOCUMENTS),
     )
-    return Located(source=NoSource(), origin=origin)
+    return Located(source=GivenSource(), origin=origin)
 
 
 def paths_of(count: int, salt: str) -> list[bytes]:

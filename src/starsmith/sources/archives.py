@@ -33,10 +33,11 @@ from starsmith.sources.archive_metadata import (
 from starsmith.sources.archive_readers import SUFFIXES, Archive, opened
 from starsmith.sources.archive_streams import allowance
 from starsmith.sources.distribution import licence_scope
+from starsmith.sources.path_list import listed_paths
 
-_MOST_LIST_BYTES = 256 * 1024 * 1024
 _WORKSPACE = frozenset({"workspace.json", "lock", "records", "tables"})
 """What a folder holds that is a workspace of ours: the archives in it are none that anybody collects."""
+_NO_LIST = f"is neither a folder, an archive by its name ({', '.join(SUFFIXES)}) nor a text file listing some."
 _FAULTS_OF_THIS_MACHINE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EROFS})
 
 
@@ -59,7 +60,8 @@ class ArchiveSource:
             raise StarsmithError(f"{path} does not exist; set `path` to an archive or a folder of them.")
         if path.is_dir() or _is_archive(path.name):
             return sorted(_found(path, what=str(path)))
-        return sorted({location for number, line in _listed(path) for location in _found_by_line(path, number, line)})
+        listed = listed_paths(path, wrong=_NO_LIST, empty="lists no archive; write one path a line.")
+        return sorted({location for each, what in listed for location in _found_by_line(each, what)})
 
     def describe(self, location: str, *, shard_documents: int) -> Origin:
         """Return the archive at `location` as an origin; what is wrong with it stands in its `error`."""
@@ -258,27 +260,7 @@ def _found(path: Path, *, what: str) -> list[str]:
     return locations
 
 
-def _found_by_line(list_file: Path, number: int, line: str) -> list[str]:
-    path = list_file.parent / Path(line).expanduser()
-    what = f"{list_file}, line {number}: {line}"
+def _found_by_line(path: Path, what: str) -> list[str]:
     if not path.is_dir() and not path.is_file():
         raise StarsmithError(f"{what} does not exist; each line names an archive or a folder of them.")
     return _found(path, what=what)
-
-
-def _listed(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield (line number, path) of a list; empty lines and lines that begin with # say nothing."""
-    try:
-        is_list = path.is_file() and path.stat().st_size <= _MOST_LIST_BYTES
-        content = path.read_bytes() if is_list else b"\0"
-    except OSError as error:
-        raise StarsmithError(f"{path} cannot be read: {error.strerror}.") from error
-    if b"\0" in content:
-        raise StarsmithError(
-            f"{path} is neither a folder, an archive by its name ({', '.join(SUFFIXES)}) nor a text file listing some."
-        )
-    lines = [line.strip() for line in os.fsdecode(content).split("\n")]
-    chosen = [(number, line) for number, line in enumerate(lines, start=1) if line and not line.startswith("#")]
-    if not chosen:
-        raise StarsmithError(f"{path} lists no archive; write one path a line.")
-    yield from chosen

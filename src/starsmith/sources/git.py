@@ -30,12 +30,12 @@ from starsmith.sources.git_repository import (
     open_repository,
     read_config,
 )
+from starsmith.sources.path_list import listed_paths
 
 VERSION: Final = 1
 """Raised with every change that makes other documents of the same repository."""
 
 _MOST_DEPTH = 8
-_MOST_LIST_BYTES = 256 * 1024 * 1024
 """Folders between a folder of repositories and a repository: host, organisation, groups, repository."""
 _DAMAGED = ("error.read", "the object is damaged: git cannot read it or its id is wrong")
 _KIND_BITS, _SYMLINK, _SUBMODULE = 0o170000, 0o120000, 0o160000
@@ -62,7 +62,12 @@ class GitSource:
             raise StarsmithError(f"{path} does not exist; set `path` to a git repository or a folder of them.")
         if path.is_dir():
             return sorted(_found(path, what=str(path)))
-        return sorted({location for number, line in _listed(path) for location in _found_by_line(path, number, line)})
+        listed = listed_paths(
+            path,
+            wrong="is neither a folder nor a text file; a list names one repository a line.",
+            empty="lists no repository; write one path a line.",
+        )
+        return sorted({location for each, what in listed for location in _found_by_line(each, what)})
 
     def describe(self, location: str, *, shard_documents: int) -> Origin:
         """Return the repository at `location` as an origin; what is wrong with it stands in its `error`."""
@@ -165,28 +170,10 @@ def _found(path: Path, *, what: str) -> list[str]:
     return locations
 
 
-def _found_by_line(list_file: Path, number: int, line: str) -> list[str]:
-    path = list_file.parent / Path(line).expanduser()
-    what = f"{list_file}, line {number}: {line}"
+def _found_by_line(path: Path, what: str) -> list[str]:
     if not path.is_dir():
         raise StarsmithError(f"{what} is not a folder; each line names a git repository or a folder of them.")
     return _found(path, what=what)
-
-
-def _listed(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield (line number, path) of a list; empty lines and lines that begin with # say nothing."""
-    try:
-        is_list = path.is_file() and path.stat().st_size <= _MOST_LIST_BYTES
-        content = path.read_bytes() if is_list else b"\0"
-    except OSError as error:
-        raise StarsmithError(f"{path} cannot be read: {error.strerror}.") from error
-    if b"\0" in content:
-        raise StarsmithError(f"{path} is neither a folder nor a text file; a list names one repository a line.")
-    lines = [line.strip() for line in os.fsdecode(content).split("\n")]
-    chosen = [(number, line) for number, line in enumerate(lines, start=1) if line and not line.startswith("#")]
-    if not chosen:
-        raise StarsmithError(f"{path} lists no repository; write one path a line.")
-    yield from chosen
 
 
 def _documents(
