@@ -16,7 +16,7 @@ import pytest
 from starsmith import decide, licences, near, released, scan
 from starsmith.curate import exact_duplicates, licence_decision, near_duplicates
 from starsmith.document import DOCUMENTS, FOLDERS, TEXTS
-from starsmith.engines import Query, SparkOptions, Usage
+from starsmith.engines import Query, Usage
 from starsmith.engines.local import LocalEngine
 from starsmith.ledger import DROPS, LEDGER
 from starsmith.settings import ExactDuplicateSettings, LicenceSettings, NearDuplicateSettings
@@ -137,17 +137,6 @@ CASES: dict[str, tuple[Query, dict[str, pa.Table], int]] = {
         MANY,
     ),
 }
-
-
-@pytest.fixture(scope="module")
-def spark(jvm, tmp_path_factory):
-    from starsmith.engines.spark import SparkEngine
-
-    folder = tmp_path_factory.mktemp("skew")
-    options = SparkOptions(master="local[2]", conf={"spark.driver.memory": "1g"})
-    engine = SparkEngine.start(options, store=Store(str(folder)), witness="w", spill=str(folder / "spill"))
-    yield engine
-    engine.close()
 
 
 @pytest.fixture

