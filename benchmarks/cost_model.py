@@ -1,6 +1,7 @@
 """What a build costs at sizes that nobody here has built: from measured rates to hours, bytes, objects and money.
 
-    python benchmarks/cost_model.py [--core-hour 0.04] [--shard-documents 50000] [--spark 3.5] [--utilisation 0.8]
+    python benchmarks/cost_model.py [--core-hour 0.04] [--shard-documents 50000] [--spark 5] [--utilisation 0.8]
+    python benchmarks/cost_model.py --write docs/scale.md
 
 Prints the tables of `docs/scale.md`. What stands under RATES and TABLES was measured, by the command beside it; what
 stands under SCENARIOS is published or, where it says so, assumed; what is printed is computed from these by
@@ -8,8 +9,11 @@ multiplication. Sorting grows a little faster, by two fifths from 10^7 to 10^10 
 """
 
 import argparse
+import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 HOUR = 3600.0
 TB = 1e12
@@ -44,38 +48,46 @@ class Rate:
 
 
 RATES = {
-    # python benchmarks/stage_rates.py SCRATCH --small … --large … --recipe BENCHMARKS (small: scala, spring-boot, curl,
-    # laravel; large: elixir, redis, prometheus, swift-nio, efcore, scipy); processor time of all processes.
-    "collect": Rate(documents=0, gigabytes=0),
-    "annotate": Rate(documents=0, gigabytes=0),
-    "scan": Rate(documents=0, gigabytes=0),
-    "release": Rate(documents=0, gigabytes=0),
+    # benchmarks/README.md. Collect: the floor for bytes (`git cat-file` and Parquet, 6.05 s for 432 MB); for documents
+    # the rest of what a build takes before it annotates, and 6.6 s for the commit times of 59,518.
+    "collect": Rate(documents=383, gigabytes=14),
+    # 33 µs a content for licences, 52.4 MB a second for the rest.
+    "annotate": Rate(documents=33, gigabytes=19.1),
+    # The release pass, 9.38 s for 270 MB that are left of 432: scans with reading and decoding for them, and the rest.
+    "scan": Rate(documents=0, gigabytes=10.4),
+    "release": Rate(documents=0, gigabytes=11.3),
     # python benchmarks/decisions_at_scale.py FOLDER --documents 1000000 --engine local
-    "licences and facts": Rate(documents=0),
-    "exact and filters": Rate(documents=0),
-    "near": Rate(documents=0),
-    "ledger": Rate(documents=0),
+    "licences and facts": Rate(documents=19.6),
+    "exact and filters": Rate(documents=9.4),
+    "near": Rate(documents=20.6),
+    "ledger": Rate(documents=17.8),
 }
 SHUFFLED = {
-    # The same with --engine spark: bytes that tasks wrote for others, per document.
-    "licences and facts": 0.0,
-    "exact and filters": 0.0,
-    "near": 0.0,
-    "ledger": 0.0,
+    # The same with --documents 100000 --engine spark: bytes that tasks wrote for others, per document. For copies it is
+    # computed: so small tables Spark sends to every executor whole. There two rows of about 120 bytes meet for each
+    # document that licences and filters leave (0.7 of them), compressed by half.
+    "licences and facts": 218,
+    "exact and filters": 90,
+    "near": 34,
+    "ledger": 123,
 }
-SPARK = 3.5
-"""Processor time of the queries on Spark as a multiple of that on DuckDB, at the largest size measured on both."""
+SPARK = 5.0
+"""Assumed: processor time of queries on Spark as a multiple of that on DuckDB. The same steps over 244,875 files took
+PySpark 5.0 times as long before this engine was written; where a query takes seconds, most of it is starting tasks."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
-    """A table: rows and bytes on disk per document, bytes per byte of the documents, and whether it is cut by shard."""
+    """A table: rows and bytes on disk per document, bytes per byte of the documents, and its files in each shard.
+
+    One that is not cut by shard has none.
+    """
 
     rows: float
     document: float = 0.0
     byte: float = 0.0
     origin: float = 0.0
-    per_shard: bool = True
+    files: int = 1
 
 
 TABLES = {
@@ -84,37 +96,41 @@ TABLES = {
     "contents": Kind(rows=0.949, byte=0.2385),
     "documents": Kind(rows=1, document=70.9),
     "folders": Kind(rows=1.38, document=6.4),
-    "commit_times": Kind(rows=0.61, document=7.9, per_shard=False),
+    "commit_times": Kind(rows=0.61, document=7.9, files=0),
     "texts": Kind(rows=0.949, document=54.5),
     "annotations": Kind(rows=0.998, document=43.0),
     "licence_statements": Kind(rows=0.0036, document=0.8),
     "shingles": Kind(rows=0.92, byte=0.266),
     "bands": Kind(rows=0, document=397),
-    "origins": Kind(rows=0, origin=107, per_shard=False),
-    "shard_origins": Kind(rows=0, origin=110, per_shard=False),
+    "origins": Kind(rows=0, origin=107, files=0),
+    "shard_origins": Kind(rows=0, origin=140, files=2),
     "licences": Kind(rows=1, document=23.8),
     "facts": Kind(rows=1, document=115.9),
-    "dropped": Kind(rows=0.254, document=7.6, per_shard=True),
+    "dropped": Kind(rows=0.254, document=7.6, files=7),
     "near_candidates": Kind(rows=0.81, document=20.8),
-    "near_pairs": Kind(rows=1.87, document=27, per_shard=False),
-    "near_members": Kind(rows=0.209, document=10.5, per_shard=False),
-    "group_members": Kind(rows=0.209, document=10.5, per_shard=False),
-    "group_buckets": Kind(rows=1.87, document=10.4, per_shard=False),
-    "near": Kind(rows=0.209, document=8.7, per_shard=False),
+    "near_pairs": Kind(rows=1.87, document=27, files=0),
+    "near_members": Kind(rows=0.209, document=10.5, files=0),
+    "group_members": Kind(rows=0.209, document=10.5, files=0),
+    "group_buckets": Kind(rows=1.87, document=10.4, files=0),
+    "near": Kind(rows=0.209, document=8.7, files=0),
     "scan_wanted": Kind(rows=0.747, document=16.3),
     "scans": Kind(rows=0.747, document=17.6),
     "findings": Kind(rows=0.051, document=1.4),
     "benchmark_matches": Kind(rows=0, document=0),
     "ledger": Kind(rows=1, document=59.3),
-    "sums": Kind(rows=0.06, document=3),
+    "sums": Kind(rows=0.06, document=3, files=2),
+    "marks": Kind(rows=0.03, document=0.7, files=2),
     "released": Kind(rows=0.747, document=72.1),
     "data": Kind(rows=0.747, byte=0.127),
     "ids": Kind(rows=0, document=62.8),
 }
 IN_BUCKETS = 0.209
 """Share of the documents whose shingle set is read."""
-BANDS, READS_PER_ROW = 36, 5
-"""A task for each band reads all candidates; a single row takes three requests, and two more for its part."""
+BANDS, RANGE_KEYS, CANDIDATE_COLUMNS = 36, 40 << 20, 2.0
+"""Shared buckets are looked for by a task for each range of the keys of each band (`near_ranges`); each task reads two
+columns of all candidates, 2 bytes each, and its band of all shards."""
+READS_PER_ROW = 5
+"""A single row takes three requests, and two more for its part."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,11 +187,11 @@ STAGES = (
     Stage(
         name="ledger",
         reads=("facts",) * 4 + ("ledger",) * 5 + ("dropped", "near", "near"),
-        writes=("ledger", "sums"),
+        writes=("ledger", "sums", "marks"),
     ),
     Stage(
         name="release",
-        reads=("contents", "released", "findings", "facts", "ledger"),
+        reads=("contents", "released", "findings", "facts", "ledger", "marks"),
         writes=("released", "data", "ids"),
     ),
 )
@@ -240,13 +256,13 @@ class Model:
 
     def parts(self, name: str) -> float:
         # A table that is not cut by shard is a part for each task or query that makes it.
-        return self.shards if TABLES[name].per_shard else min(self.shards, 1000)
+        return self.shards * TABLES[name].files or min(self.shards, 1000)
 
     def costs(self) -> Iterator[Cost]:
         for stage in STAGES:
             read = sum(map(self.size, stage.reads)) + stage.source * self.scenario.bytes
             if stage.name == "near":
-                read += self.size("bands") + BANDS * self.size("near_candidates")
+                read += self._ranges() * (self.size("bands") + BANDS * CANDIDATE_COLUMNS * self._candidates())
                 read += IN_BUCKETS * self.size("shingles")
             written = sum(map(self.size, stage.writes))
             objects = sum(map(self.parts, stage.writes))
@@ -261,11 +277,18 @@ class Model:
                 gets=self._gets(stage),
             )
 
+    def _candidates(self) -> float:
+        return TABLES["near_candidates"].rows * self.scenario.documents
+
+    def _ranges(self) -> int:
+        """Return into how many ranges the keys of a band are divided."""
+        return math.ceil(self._candidates() / RANGE_KEYS)
+
     def _gets(self, stage: Stage) -> float:
         gets = READS_PER_PART * sum(map(self.parts, stage.reads))
         if stage.name == "near":
             members = IN_BUCKETS * self.scenario.documents
-            gets += READS_PER_PART * BANDS * self.shards + READS_PER_ROW * members
+            gets += (READS_PER_PART + READS_PER_ROW) * BANDS * self._ranges() * self.shards + READS_PER_ROW * members
         return gets + stage.reads.count("contents") * self.scenario.bytes / ROW_GROUP
 
     def _core_hours(self, stage: str) -> float:
@@ -324,28 +347,97 @@ def driver_table(scenarios: tuple[Scenario, ...], options: argparse.Namespace) -
     return "\n".join(lines)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--core-hour", type=float, default=Prices.core_hour, help="dollars, assumed")
-    parser.add_argument("--shard-documents", type=int, default=50_000)
-    parser.add_argument("--spark", type=float, default=SPARK, help="processor time on Spark, times that on DuckDB")
-    parser.add_argument("--utilisation", type=float, default=0.8, help="share of rented time with work to do, assumed")
-    options = parser.parse_args()
+@dataclass(frozen=True, kw_only=True)
+class Limit:
+    """Something that one process holds: bytes for each of `per` many things, of which there are so many."""
+
+    what: str
+    where: str
+    size: float
+    per: str
+    share: float = 1.0
+
+    def held(self, scenario: Scenario) -> float:
+        return self.size * self.share * getattr(scenario, self.per)
+
+
+LIMITS = (
+    # Python objects of one origin, counted by tracemalloc over 20,000.
+    Limit(what="origins, while shards are planned", where="driver", size=925, per="origins"),
+    # Two columns of ORIGINS in Arrow.
+    Limit(what="what origins declare", where="driver", size=30, per="origins"),
+    # docs/decisions/0010-skew.md: 136 bytes for each document and bucket; 111,357 of 59,518 documents.
+    Limit(
+        what="documents in shared buckets, for connected components",
+        where="a task",
+        size=136,
+        per="documents",
+        share=1.87,
+    ),
+)
+MEMORY = 16e9
+
+
+def limit_table(scenarios: tuple[Scenario, ...]) -> str:
+    """Return what one process has to hold, and where that passes MEMORY."""
+    names = " | ".join(f"{scenario.name}: GB" for scenario in scenarios)
+    lines = [f"| what one process holds | where | bytes | {names} | {MEMORY / 1e9:.0f} GB are reached at |"]
+    lines.append("|---|---|--:" + "|--:" * len(scenarios) + "|---|")
+    for limit in LIMITS:
+        held = " | ".join(f"{limit.held(scenario) / 1e9:,.0f}" for scenario in scenarios)
+        most = MEMORY / (limit.size * limit.share)
+        reached = f"{most:.1e} {limit.per}"
+        lines.append(f"| {limit.what} | {limit.where} | {limit.size:,.0f} | {held} | {reached} |")
+    return "\n".join(lines)
+
+
+def written(page: str, tables: dict[str, str]) -> str:
+    """Return a page with each table between its markers."""
+    for name, table in tables.items():
+        begin, end = f"<!-- cost_model: {name} -->", "<!-- end -->"
+        found = re.compile(rf"{re.escape(begin)}\n.*?{end}", re.DOTALL)
+        if not found.search(page):
+            raise SystemExit(f"The page has no place for {name!r}: expected {begin} … {end}.")
+        page = found.sub(lambda _, whole=f"{begin}\n\n{table}\n\n{end}": whole, page)
+    return page
+
+
+def tables_of(options: argparse.Namespace) -> dict[str, str]:
+    """Return every table by name."""
+    choices = {"shard_documents": options.shard_documents, "spark": options.spark, "utilisation": options.utilisation}
+    models = [Model(scenario=scenario, **choices) for scenario in SCENARIOS]
     prices = Prices(core_hour=options.core_hour)
-    models = [
-        Model(
-            scenario=scenario,
-            shard_documents=options.shard_documents,
-            spark=options.spark,
-            utilisation=options.utilisation,
-        )
-        for scenario in SCENARIOS
-    ]
-    for model in models:
-        held = sum(map(model.size, TABLES)) / TB
-        print(f"### {model.scenario.name}\n\n{stage_table(model, prices)}\n")
-        print(f"{held:,.0f} TB are kept, ${held * prices.tb_month:,.0f} a month.\n")
-    print(f"{size_table(models)}\n\n{driver_table(SCENARIOS, options)}")
+    tables = {f"stages {number}": _scenario(model, prices) for number, model in enumerate(models, start=1)}
+    tables["sizes"] = size_table(models)
+    tables["driver"] = driver_table(SCENARIOS, options)
+    tables["limits"] = limit_table(SCENARIOS)
+    return tables
+
+
+def _scenario(model: Model, prices: Prices) -> str:
+    held = sum(map(model.size, TABLES)) / TB
+    month = held * prices.tb_month
+    return f"{stage_table(model, prices)}\n\n{held:,.0f} TB are kept: ${month:,.0f} a month."
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line; its defaults are the choices of the page."""
+    found = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    found.add_argument("--core-hour", type=float, default=Prices.core_hour, help="dollars, assumed")
+    found.add_argument("--shard-documents", type=int, default=50_000)
+    found.add_argument("--spark", type=float, default=SPARK, help="processor time on Spark, times that on DuckDB")
+    found.add_argument("--utilisation", type=float, default=0.8, help="share of rented time with work to do, assumed")
+    found.add_argument("--write", type=Path, help="a page to put the tables into, between their markers")
+    return found
+
+
+def main() -> None:
+    options = parser().parse_args()
+    tables = tables_of(options)
+    if options.write:
+        options.write.write_text(written(options.write.read_text(encoding="utf-8"), tables), encoding="utf-8")
+    else:
+        print("\n\n".join(f"### {name}\n\n{table}" for name, table in tables.items()))
 
 
 if __name__ == "__main__":

@@ -259,24 +259,41 @@ def stage(
     }
 
 
+GROUPS = {
+    "licences and facts": ("licences",),
+    "exact and filters": ("errors", "repository", "licence", "filters", "exact"),
+    "near": ("near",),
+    "ledger": ("ledger",),
+    "removal": tuple(f"removal: {name}" for name in ("licences", *STAGES, "ledger")),
+}
+
+
+def grouped(found: dict) -> dict[str, dict[str, float]]:
+    """Return what groups of stages took together: sums, and peaks of memory and spill."""
+    groups = {}
+    for name, members in GROUPS.items():
+        own = [each for each in found["stages"] if each["name"] in members]
+        sums = {column: sum(each[column] for each in own) for column in ("wall", "cpu", "shuffled")}
+        groups[name] = sums | {column: max(each[column] for each in own) for column in ("rss", "spilled")}
+    return groups
+
+
 def table(results: list[dict]) -> str:
     """Return what was measured as a table in Markdown, and whether the engines agree."""
-    lines = ["| documents | engine | stage | wall s | CPU s | all processes, MB | spilled, MB | shuffled, MB |"]
+    lines = ["| documents | engine | stages | wall s | CPU s | all processes, MB | spilled, MB | shuffled, MB |"]
     lines.append("|--:|---|---|--:|--:|--:|--:|--:|")
-    for found in results:
-        for each in found["stages"]:
-            times = f"{each['wall']:.1f} | {each['cpu']:.1f}"
+    for found in sorted(results, key=lambda each: (each["documents"], each["engine"])):
+        for name, each in grouped(found).items():
+            times = f"{each['wall']:,.0f} | {each['cpu']:,.1f}"
             shown = f"{times} | {each['rss']:,} | {each['spilled']:,.0f} | {each['shuffled']:,.0f}"
-            lines.append(f"| {found['documents']:,} | {found['engine']} | {each['name']} | {shown} |")
-        lines.append(
-            f"| {found['documents']:,} | {found['engine']} | processor time {found['cpu']} s | | {found['rss']:,} | | |"
-        )
+            lines.append(f"| {found['documents']:,} | {found['engine']} | {name} | {shown} |")
+        all_of_it = f"all, start included | | {found['cpu']} | {found['rss']:,} | | |"
+        lines.append(f"| {found['documents']:,} | {found['engine']} | {all_of_it}")
     for documents in sorted({found["documents"] for found in results}):
         digests = {(f["digest"], f["digest after removal"]) for f in results if f["documents"] == documents}
         engines = sorted(found["engine"] for found in results if found["documents"] == documents)
-        lines.append(
-            f"\n{documents:,}: {', '.join(engines)}: {'EQUAL' if len(digests) == 1 else 'DIFFERENT'} {digests}"
-        )
+        same = "EQUAL" if len(digests) == 1 else "DIFFERENT"
+        lines.append(f"\n{documents:,}: {', '.join(engines)}: {same} {digests}")
     return "\n".join(lines)
 
 
@@ -304,7 +321,11 @@ def main() -> None:
             path.write_text(json.dumps(results, indent=1))
     print(table(results))
     if options.figure:
-        options.figure.write_text(draw(results), encoding="utf-8")
+        lines: dict[tuple[str, str], list[tuple[float, float]]] = {}
+        for found in sorted(results, key=lambda each: each["documents"]):
+            for name, each in grouped(found).items():
+                lines.setdefault((found["engine"], name), []).append((found["documents"], each["cpu"]))
+        options.figure.write_text(draw(lines), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,22 +1,31 @@
-"""A figure of how time grows with documents, as SVG: both axes logarithmic, one line per engine and kind of work.
+"""A figure of how processor time grows with documents, as SVG: both axes logarithmic, a line for each engine and stage.
 
 Only the standard library is needed. Used by `decisions_at_scale.py`.
 """
 
 import math
+from collections.abc import Mapping, Sequence
 from xml.sax.saxutils import escape
 
 WIDTH, HEIGHT = 760, 440
 LEFT, RIGHT, TOP, BOTTOM = 70, 250, 30, 60
-COLOURS = {"licences": "#1b6ca8", "exact": "#c4572b", "near": "#2f8f4e", "ledger": "#7b4fa3", "removal": "#555555"}
-"""Stages shown; `removal` is all stages after an owner has left."""
+COLOURS = {
+    "licences and facts": "#1b6ca8",
+    "exact and filters": "#c4572b",
+    "near": "#2f8f4e",
+    "ledger": "#7b4fa3",
+    "removal": "#555555",
+}
 DASHES = {"local": "", "spark": "7 4"}
 NAMES = {"local": "DuckDB, 2 GB", "spark": "Spark, 2 × 2 GB"}
 
 
-def draw(results: list[dict]) -> str:
-    """Return the figure of results as `decisions_at_scale.py` keeps them."""
-    lines = _lines(results)
+Lines = Mapping[tuple[str, str], Sequence[tuple[float, float]]]
+"""(documents, seconds) by engine and stage."""
+
+
+def draw(lines: Lines) -> str:
+    """Return the figure of some lines."""
     points = [point for line in lines.values() for point in line]
     axes = _Axes(
         documents=(min(x for x, _ in points), max(x for x, _ in points)),
@@ -26,17 +35,6 @@ def draw(results: list[dict]) -> str:
     font = 'font-family="sans-serif" font-size="12"'
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" {font}>'
     return "\n".join([head, f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>', *shapes, "</svg>", ""])
-
-
-def _lines(results: list[dict]) -> dict[tuple[str, str], list[tuple[float, float]]]:
-    """Return (documents, seconds) for each engine and stage, by documents."""
-    lines: dict[tuple[str, str], list[tuple[float, float]]] = {}
-    for found in sorted(results, key=lambda each: (each["engine"], each["documents"])):
-        seconds = {each["name"]: each["wall"] for each in found["stages"]}
-        seconds["removal"] = sum(wall for name, wall in seconds.items() if name.startswith("removal: "))
-        for stage in COLOURS:
-            lines.setdefault((found["engine"], stage), []).append((found["documents"], max(seconds[stage], 0.01)))
-    return lines
 
 
 class _Axes:
@@ -63,10 +61,10 @@ class _Axes:
             shapes.append(_power(left - 8, y + 4, power, "end"))
         middle = (LEFT + WIDTH - RIGHT) / 2
         shapes.append(_text(middle, HEIGHT - 15, "documents", "middle"))
-        shapes.append(_text(LEFT - 45, TOP - 12, "seconds on the wall", "start"))
+        shapes.append(_text(LEFT - 45, TOP - 12, "seconds of processor time", "start"))
         return shapes
 
-    def line(self, engine: str, stage: str, points: list[tuple[float, float]]) -> list[str]:
+    def line(self, engine: str, stage: str, points: Sequence[tuple[float, float]]) -> list[str]:
         placed = [self.place(*point) for point in points]
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in placed)
         colour, dash = COLOURS[stage], DASHES[engine]
@@ -76,7 +74,7 @@ class _Axes:
         return shapes + [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="{colour}"/>' for x, y in placed]
 
 
-def _legend(lines: dict[tuple[str, str], list[tuple[float, float]]]) -> list[str]:
+def _legend(lines: Lines) -> list[str]:
     shapes = []
     for number, (engine, stage) in enumerate(lines):
         x, y = WIDTH - RIGHT + 20, TOP + 10 + 22 * number
