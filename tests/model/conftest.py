@@ -9,6 +9,8 @@ import pytest
 import torch
 
 from starsmith.format.sentinels import SENTINELS, Piece, Segment
+from starsmith.format.tokenizer import Tokenizer
+from starsmith.format.tokenizer_training import trained_on
 from starsmith.model.config import PRESETS, ModelConfig
 from starsmith.model.transformer import StarCoder2
 
@@ -106,3 +108,26 @@ class ByteTokens:
 @pytest.fixture
 def tokens() -> ByteTokens:
     return ByteTokens()
+
+
+SOURCE = Path(__file__).read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="session")
+def bpe() -> Tokenizer:
+    """A real tokenizer, trained on this file."""
+    return trained_on([[SOURCE]], vocabulary=400)
+
+
+@pytest.fixture(scope="session")
+def trained(bpe: Tokenizer) -> StarCoder2:
+    """A model that has learned this file by heart, nearly: what it writes hangs on no rounding."""
+    config = replace(CONFIG, vocab_size=bpe.vocabulary, initializer_range=0.1, sliding_window=32)
+    model = StarCoder2(config).initialise(3).train()
+    ids = torch.tensor(bpe.encode(SOURCE))[: 16 * 65].view(16, 65)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, betas=(0.9, 0.95))
+    for _ in range(35):
+        model.loss(ids[:, :-1], ids[:, 1:]).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    return model.eval()

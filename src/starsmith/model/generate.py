@@ -77,6 +77,8 @@ class Generator:
         self.model = model.eval()
         self.tokens = tokens
         self.device = model.embedding.weight.device
+        # A model's vocabulary may be rounded up; what the tokenizer lacks is nothing that could be told.
+        self._most = model.config.vocab_size if tokens is None else tokens.vocabulary
         self._decoders: dict[bool, Decoder] = {}
 
     def generate(self, prompts: Sequence[Prompt], how: Generation | None = None) -> list[Completion]:
@@ -114,9 +116,9 @@ class Generator:
             found = self.tokens.encode(prompt)
         # A text of nothing begins where another ended.
         found = found or [END_OF_TEXT]
-        wrong = next((number for number in found if not 0 <= number < config.vocab_size), None)
+        wrong = next((number for number in found if not 0 <= number < self._most), None)
         if wrong is not None:
-            raise StarsmithError(f"Prompt {row} has the id {wrong}; the model has {config.vocab_size:,} ids from 0 on.")
+            raise StarsmithError(f"Prompt {row} has the id {wrong}; there are {self._most:,} ids from 0 on.")
         most = config.max_position_embeddings - how.max_tokens
         if len(found) > most and not how.longer:
             raise StarsmithError(
@@ -133,6 +135,7 @@ class Generator:
         for step in range(how.max_tokens):
             # Whoever takes the pieces runs in between, so inference mode ends before each.
             with torch.inference_mode():
+                logits_bv = logits_bv[:, : self._most]
                 next_b = choose(logits_bv, how.sampling, rows=rows, step=step)
                 scores = _scores(logits_bv, next_b, how.top_logprobs)
             for place, (row, number) in enumerate(zip(rows, next_b.tolist(), strict=True)):
