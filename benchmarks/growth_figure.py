@@ -7,8 +7,8 @@ import math
 from collections.abc import Mapping, Sequence
 from xml.sax.saxutils import escape
 
-WIDTH, HEIGHT = 760, 440
-LEFT, RIGHT, TOP, BOTTOM = 70, 250, 30, 60
+WIDTH, HEIGHT = 790, 440
+LEFT, RIGHT, TOP, BOTTOM = 70, 270, 30, 60
 COLOURS = {
     "licences and facts": "#1b6ca8",
     "exact and filters": "#c4572b",
