@@ -53,9 +53,9 @@ RATES = {
     "collect": Rate(documents=383, gigabytes=14),
     # 33 µs a content for licences, 52.4 MB a second for the rest.
     "annotate": Rate(documents=33, gigabytes=19.1),
-    # The release pass, 9.38 s for 270 MB that are left of 432: scans with reading and decoding for them, and the rest.
-    "scan": Rate(documents=0, gigabytes=10.4),
-    "release": Rate(documents=0, gigabytes=11.3),
+    # The release pass, 7.00 s for 270 MB that are left of 432: scans with reading and decoding for them, and the rest.
+    "scan": Rate(documents=0, gigabytes=6.1),
+    "release": Rate(documents=0, gigabytes=10.1),
     # python benchmarks/decisions_at_scale.py FOLDER --documents 1000000 --engine local
     "licences and facts": Rate(documents=19.6),
     "exact and filters": Rate(documents=9.4),
