@@ -58,6 +58,8 @@ HEAVY: dict[str, set[str]] = {
     "tiktoken": set(),
     "safetensors": {"starsmith.model.checkpoint", "starsmith.train.checkpoint"},
     "gguf": {"starsmith.model.export_gguf"},
+    "starlette": {"starsmith.model.server"},
+    "uvicorn": {"starsmith.model.server"},
     "transformers": set(),
     "xllamacpp": set(),
 }

@@ -16,6 +16,7 @@ from typing import Any, TextIO
 from starsmith import __version__
 from starsmith.command import Parser, add_command, add_engine, engine_options, print_json
 from starsmith.errors import StarsmithError, UsageError
+from starsmith.model_cli import add_model_commands
 from starsmith.opt_out_cli import add_opt_out
 
 STAGES = ("collect", "annotate", "decide", "release")
@@ -34,6 +35,7 @@ def parser() -> argparse.ArgumentParser:
     _add_report(commands)
     _add_gc(commands)
     add_opt_out(commands)
+    add_model_commands(commands)
     return top
 
 

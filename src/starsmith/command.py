@@ -2,8 +2,10 @@
 
 import argparse
 import json
+import math
 import os
 import sys
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 from starsmith.errors import UsageError
@@ -71,6 +73,21 @@ def positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least 1")
     return int(text)
+
+
+def number_from(least: float) -> Callable[[str], float]:
+    """Return what reads the number of at least `least` that an option is given."""
+
+    def read(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not least <= value < math.inf:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least {least:g}")
+        return value
+
+    return read
 
 
 def print_json(value: object) -> None:

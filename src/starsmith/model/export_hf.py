@@ -6,7 +6,7 @@ What this module does not do: it uploads nothing, and knows of a training run on
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 
@@ -16,6 +16,9 @@ from starsmith.model import checkpoint
 from starsmith.model.model_card import model_card
 from starsmith.model.training_record import RECORD_FILE
 from starsmith.model.transformer import StarCoder2
+
+TYPES: Final[Mapping[str, torch.dtype]] = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}
+"""How weights may be stored, by the names that `export_gguf` has too."""
 
 
 def export_hf(
