@@ -10,7 +10,6 @@ certain syntax count. What is found is never written anywhere; see `findings`.
 import base64
 import binascii
 import re
-from collections.abc import Iterator
 from functools import cache
 from typing import Final
 
@@ -35,6 +34,9 @@ from starsmith.curate.secret_gate import (
     VALUE_START,
 )
 from starsmith.curate.secret_patterns import Gate, build_gate, hits
+
+_Secret = tuple[str, int, int] | None
+"""Kind, start and end of what a hit led to."""
 
 MAX_LINE: Final = 2000
 MAX_PRIVATE_KEY: Final = 16 * 1024
@@ -106,33 +108,32 @@ def find_secrets(texts: pa.LargeBinaryArray, *, keys: bool, passwords: bool) -> 
     end_of_key = _EndOfKey(view)
     for hit in hits(_gate(), data, offsets).tolist():
         first, end = int(offsets[hit[ROW]]), int(offsets[hit[ROW] + 1])
-        for kind, start, stop in _spans_of_hit(view, first, end, hit, end_of_key):
+        found = _found(view, first, end, hit, end_of_key)
+        if found is not None:
+            kind, start, stop = found
             if passwords if kind == PASSWORD else keys:
                 spans.append(Span(hit[ROW], kind, start - first, stop - first))
     return spans
 
 
-def _spans_of_hit(
-    view: memoryview, first: int, end: int, hit: list[int], end_of_key: "_EndOfKey"
-) -> Iterator[tuple[str, int, int]]:
+def _found(view: memoryview, first: int, end: int, hit: list[int], end_of_key: "_EndOfKey") -> _Secret:
     number = hit[PATTERN] - _first_name()
     if number < 0:
-        yield from _token(view, first, end, hit)
-    elif number < len(_NAMES):
-        yield from _assigned(view, first, end, hit)
-    elif number < len(_NAMES) + len(_PLACES):
-        yield from _placed(view, first, end, hit, number - len(_NAMES))
-    elif number == len(_NAMES) + len(_PLACES):
+        return _token(view, first, end, hit)
+    if number < len(_NAMES):
+        return _assigned(view, first, end, hit)
+    number -= len(_NAMES)
+    if number < len(_PLACES):
+        return _placed(view, first, end, hit, number)
+    if number == len(_PLACES):
         start = hit[END] - len(_BEGIN)
-        if start >= first:
-            yield from _private_key(view, end, start, end_of_key)
-    elif number == len(_NAMES) + len(_PLACES) + 1:
-        yield from _putty_key(view, end, hit[START])
-    else:
-        yield from _url(view, end, hit[START])
+        return _private_key(view, end, start, end_of_key) if start >= first else None
+    if number == len(_PLACES) + 1:
+        return _putty_key(view, end, hit[START])
+    return _url(view, end, hit[START])
 
 
-def _token(view: memoryview, first: int, end: int, hit: list[int]) -> Iterator[tuple[str, int, int]]:
+def _token(view: memoryview, first: int, end: int, hit: list[int]) -> _Secret:
     start, body_start = hit[START], hit[END]
     limit = min(end, body_start + MAX_TOKEN)
     for token_format in _formats_of_patterns()[hit[PATTERN]]:
@@ -145,8 +146,8 @@ def _token(view: memoryview, first: int, end: int, hit: list[int]) -> Iterator[t
             continue
         # A prefix that ends with "=" or "/" names the place, not the token.
         visible = body_start if token_format.prefix[-1:] in b"=/" and len(token_format.prefix) > 4 else start
-        yield TOKEN + token_format.provider, visible, match.end()
-        return
+        return TOKEN + token_format.provider, visible, match.end()
+    return None
 
 
 def is_made_up(body: str) -> bool:
@@ -164,14 +165,14 @@ def _inside_encoded_data(view: memoryview, first: int, start: int) -> bool:
     return run is not None and len(run[0]) >= 40
 
 
-def _assigned(view: memoryview, first: int, end: int, hit: list[int]) -> Iterator[tuple[str, int, int]]:
+def _assigned(view: memoryview, first: int, end: int, hit: list[int]) -> _Secret:
     name = bytes(view[hit[START] : hit[END]]).decode("latin-1")
     what = role(name)
     if not what:
-        return
+        return None
     line_start, line_end = _line(view, first, end, hit[START], hit[VALUE_END])
     if line_end - line_start > MAX_LINE:
-        return
+        return None
     value_end = _end_of_bare_value(view, hit)
     assignment = Assignment(
         name=name,
@@ -182,8 +183,7 @@ def _assigned(view: memoryview, first: int, end: int, hit: list[int]) -> Iterato
         after=bytes(view[value_end : min(line_end, value_end + _AROUND)]).decode("latin-1"),
     )
     kind = _kind_of(assignment, what)
-    if kind:
-        yield kind, hit[VALUE_START], value_end
+    return (kind, hit[VALUE_START], value_end) if kind else None
 
 
 def _line(view: memoryview, first: int, end: int, start: int, stop: int) -> tuple[int, int]:
@@ -254,23 +254,23 @@ def _is_password(assignment: Assignment) -> bool:
     return looks_like_password(value) and not re.fullmatch(r"[A-Za-z_]+[0-9]?", value)
 
 
-def _placed(view: memoryview, first: int, end: int, hit: list[int], number: int) -> Iterator[tuple[str, int, int]]:
+def _placed(view: memoryview, first: int, end: int, hit: list[int], number: int) -> _Secret:
     place, pattern = _PLACES[number]
     start = hit[START]
     if start > first and chr(view[start - 1]).isalnum():
-        return
+        return None
     match = pattern.match(view, start, min(end, start + 800))
     if match is None:
-        return
+        return None
     value = bytes(match[1]).decode("latin-1")
+    kind = PASSWORD
     if place == b"basic ":
-        if _holds_user_and_password(value):
-            yield PASSWORD, *match.span(1)
+        is_secret = _holds_user_and_password(value)
     elif place == b"bearer ":
-        if looks_like_key(value, "") or (len(value) > 300 and not is_placeholder(value)):
-            yield KEY, *match.span(1)
-    elif looks_like_password(value, certain=place not in {b"mysql", b"identified by"}):
-        yield PASSWORD, *match.span(1)
+        kind, is_secret = KEY, looks_like_key(value, "") or (len(value) > 300 and not is_placeholder(value))
+    else:
+        is_secret = looks_like_password(value, certain=place not in {b"mysql", b"identified by"})
+    return (kind, *match.span(1)) if is_secret else None
 
 
 def _holds_user_and_password(encoded: str) -> bool:
@@ -282,14 +282,14 @@ def _holds_user_and_password(encoded: str) -> bool:
     return bool(colon and user) and decoded.isprintable() and len(password) >= 4 and not is_placeholder(password)
 
 
-def _url(view: memoryview, end: int, start: int) -> Iterator[tuple[str, int, int]]:
+def _url(view: memoryview, end: int, start: int) -> _Secret:
     match = _URL.match(view, start, min(end, start + 320))
     if match is None:
-        return
+        return None
     value = bytes(match[1]).decode("latin-1")
     user = bytes(match[0])[3:].partition(b":")[0].decode("latin-1")
-    if value not in {user, "x-oauth-basic"} and looks_like_password(value, certain=True):
-        yield PASSWORD, *match.span(1)
+    is_secret = value not in {user, "x-oauth-basic"} and looks_like_password(value, certain=True)
+    return (PASSWORD, *match.span(1)) if is_secret else None
 
 
 class _EndOfKey:
@@ -312,26 +312,25 @@ class _EndOfKey:
         return match.span() if match and match.end() <= limit else None
 
 
-def _private_key(view: memoryview, end: int, start: int, end_of_key: _EndOfKey) -> Iterator[tuple[str, int, int]]:
+def _private_key(view: memoryview, end: int, start: int, end_of_key: _EndOfKey) -> _Secret:
     begin = _PEM_BEGIN.match(view, start, min(end, start + 80))
     if begin is None:
-        return
+        return None
     closing = end_of_key.after(begin.end(), end)
     if closing is None:
-        yield from _cut_off_key(view, begin.end(), start, end)
-        return
+        return _cut_off_key(view, begin.end(), start, end)
     body = bytes(view[begin.end() : closing[0]])
     if _BEGIN in body:
-        yield from _cut_off_key(view, begin.end(), start, end)
-    elif _is_key_body(body) and not _NO_TEXT.search(body):
-        yield PRIVATE_KEY, start, closing[1]
+        return _cut_off_key(view, begin.end(), start, end)
+    return (PRIVATE_KEY, start, closing[1]) if _is_key_body(body) and not _NO_TEXT.search(body) else None
 
 
-def _cut_off_key(view: memoryview, body_start: int, start: int, end: int) -> Iterator[tuple[str, int, int]]:
+def _cut_off_key(view: memoryview, body_start: int, start: int, end: int) -> _Secret:
     line_end = re.compile(rb"[ \t]*\r?\n").match(view, body_start, end)
     lines = _PEM_LINE.match(view, line_end.end(), min(end, body_start + MAX_PRIVATE_KEY)) if line_end else None
-    if lines is not None and _is_key_body(bytes(lines[0])):
-        yield PRIVATE_KEY, start, lines.start() + len(bytes(lines[0]).rstrip())
+    if lines is None or not _is_key_body(bytes(lines[0])):
+        return None
+    return PRIVATE_KEY, start, lines.start() + len(bytes(lines[0]).rstrip())
 
 
 def _is_key_body(body: bytes) -> bool:
@@ -339,7 +338,8 @@ def _is_key_body(body: bytes) -> bool:
     return found is not None and len(set(found[0])) >= 10
 
 
-def _putty_key(view: memoryview, end: int, start: int) -> Iterator[tuple[str, int, int]]:
+def _putty_key(view: memoryview, end: int, start: int) -> _Secret:
     match = _PUTTY_LINES.match(view, start, min(end, start + MAX_PRIVATE_KEY))
-    if match is not None and _is_key_body(bytes(match[1]).replace(b"\n", b"").replace(b"\r", b"")):
-        yield PRIVATE_KEY, match.start(1), match.start(1) + len(bytes(match[1]).rstrip())
+    if match is None or not _is_key_body(bytes(match[1]).replace(b"\n", b"").replace(b"\r", b"")):
+        return None
+    return PRIVATE_KEY, match.start(1), match.start(1) + len(bytes(match[1]).rstrip())
