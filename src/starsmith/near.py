@@ -288,9 +288,13 @@ def _shingle_sets(
     starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)[:-1]]) if len(counts) else counts
     flat = np.empty(int(counts.sum()), np.uint32)
     parts = {part.shard: part for part in shingles.parts}
-    for shard, positions in by_shard.items():
-        with rows_of(store, parts[shard], SHINGLES, wanted=len(positions)) as mapped:
-            for position in positions:
+
+    def read(shard: str) -> None:
+        with rows_of(store, parts[shard], SHINGLES, wanted=len(by_shard[shard])) as mapped:
+            for position in by_shard[shard]:
                 value = mapped.value(rows[position], "shingles", key=contents[position])
                 flat[starts[position] : starts[position] + counts[position]] = np.frombuffer(value, "<u4")
+
+    # An object store takes a while to answer.
+    store.each(read, by_shard)
     return flat, starts, counts
