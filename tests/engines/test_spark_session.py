@@ -17,7 +17,7 @@ if os.environ.get("CI") != "true":
     pytest.importorskip("pyspark")
 import pyspark
 
-from starsmith.engines import spark_session
+from starsmith.engines import spark_master, spark_session
 
 
 def start(tmp_path, **options):
@@ -161,7 +161,7 @@ def test_one_of_two_masters_is_enough():
     with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
         ports = [each.getsockname()[1] for each in (one, other)]
         other.close()
-        spark_session.check_master(f"spark://127.0.0.1:{ports[1]},127.0.0.1:{ports[0]}", {})
+        spark_master.check_master(f"spark://127.0.0.1:{ports[1]},127.0.0.1:{ports[0]}", {})
 
 
 @pytest.mark.parametrize("master", ["spark://nowhere.invalid:7077", "spark://nowhere.invalid"])

@@ -18,7 +18,6 @@ from functools import partial
 from importlib import metadata, resources
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pyspark
 from py4j.protocol import Py4JJavaError
@@ -28,6 +27,7 @@ from pyspark.sql import SparkSession
 import starsmith
 from starsmith.disk import disk_errors
 from starsmith.engines import SparkOptions
+from starsmith.engines.spark_master import check_master
 from starsmith.engines.spark_status import SparkStatus
 from starsmith.errors import StarsmithError
 from starsmith.fingerprint import fingerprint
@@ -69,7 +69,6 @@ _ON_ONE_MACHINE = {
     "spark.ui.enabled": "false",
 }
 SHUFFLE_TASKS = "spark.sql.shuffle.partitions"
-CONNECT_SECONDS = 10.0
 WAIT_KEY, WAIT_SECONDS = "spark.starsmith.executorWait", 300.0
 """How long a build waits for its first executor; a queue may be longer than that."""
 _LOOK_SECONDS = 0.1
@@ -77,8 +76,6 @@ _LOOK_SECONDS = 0.1
 SAME_PACKAGES = ("pyarrow", "numpy", "numba", "enry-python", "licenseclassifier", "chardet")
 """Bytes depend on these, so that executors must have them in the driver's versions."""
 
-_PORTS = {"spark": 7077, "k8s": 443}
-_IMAGES = {"spark.kubernetes.container.image", "spark.kubernetes.executor.container.image"}
 _MASTERS = r"local(\[[^]]+\])?$|local-cluster\[\d+,\d+,\d+\]$|spark://|yarn$|k8s://"
 _VECTOR = "jdk.incubator.vector"
 _JAVA = """#!/bin/sh
@@ -171,48 +168,6 @@ def _quiet() -> str:
     file = Path(str(resources.files("starsmith") / "data/spark/log4j2.properties"))
     # As a URI it has no blank that would end the option.
     return f"-Dlog4j2.configurationFile={file.as_uri()}"
-
-
-def check_master(master: str, conf: Mapping[str, str]) -> None:
-    """Raise StarsmithError for a master that Spark would wait for in vain, or that it lacks something to talk to."""
-    if master == "yarn" and not (os.environ.get("HADOOP_CONF_DIR") or os.environ.get("YARN_CONF_DIR")):
-        raise StarsmithError(
-            "--spark-master yarn: the configuration of Hadoop is not known. Set HADOOP_CONF_DIR to the folder that "
-            "holds yarn-site.xml, or submit the build with spark-submit."
-        )
-    if master.startswith("k8s://") and not _IMAGES & conf.keys() and not os.environ.get("SPARK_CONF_DIR"):
-        raise StarsmithError(
-            f"--spark-master {master}: no image is named for executors. Give one that holds Starsmith with "
-            "--spark-conf spark.kubernetes.container.image=NAME."
-        )
-    addresses = _addresses(master)
-    failures = [failure for address in addresses if (failure := _unreachable(*address))]
-    if addresses and len(failures) == len(addresses):
-        raise StarsmithError(
-            f"--spark-master {master}: nobody answers ({'; '.join(failures)}). Check host and port, and whether the "
-            "master is running."
-        )
-
-
-def _addresses(master: str) -> list[tuple[str, int]]:
-    """Return where a master is to be reached; nothing for one that is found in other ways."""
-    kind, _, rest = master.partition("://")
-    if kind not in ("spark", "k8s"):
-        return []
-    urls = [urlsplit(each if "://" in each else f"https://{each}") for each in rest.split(",")]
-    try:
-        return [(url.hostname or "", url.port or _PORTS[kind]) for url in urls]
-    except ValueError as error:
-        raise StarsmithError(f"--spark-master {master}: {error}.") from error
-
-
-def _unreachable(host: str, port: int) -> str | None:
-    """Return why nothing answers at an address, or None."""
-    try:
-        socket.create_connection((host, port), timeout=CONNECT_SECONDS).close()
-    except OSError as error:
-        return f"{host}:{port}: {error.strerror or error}"
-    return None
 
 
 def _prepare(master: str, conf: Mapping[str, str], spill: str) -> None:
