@@ -131,6 +131,9 @@ BANDS, RANGE_KEYS, CANDIDATE_COLUMNS = 36, 40 << 20, 2.0
 columns of all candidates, 2 bytes each, and its band of all shards."""
 READS_PER_ROW = 5
 """A single row takes three requests, and two more for its part."""
+REQUEST_SECONDS, AT_ONCE, READ_BYTES = 0.02, 16, 2e8
+"""Assumed: how long an object store takes to answer, and what a core reads of it in a second. A task has 16 requests on
+their way at once (`Store.each`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -268,7 +271,7 @@ class Model:
             objects = sum(map(self.parts, stage.writes))
             yield Cost(
                 stage=stage.name,
-                core_hours=self._core_hours(stage.name),
+                core_hours=self._core_hours(stage.name) + (self._waiting(read) if stage.name == "near" else 0.0),
                 read=read,
                 shuffled=SHUFFLED.get(stage.name, 0.0) * self.scenario.documents,
                 written=written,
@@ -290,6 +293,11 @@ class Model:
             members = IN_BUCKETS * self.scenario.documents
             gets += (READS_PER_PART + READS_PER_ROW) * BANDS * self._ranges() * self.shards + READS_PER_ROW * members
         return gets + stage.reads.count("contents") * self.scenario.bytes / ROW_GROUP
+
+    def _waiting(self, read: float) -> float:
+        """Return the hours that cores wait for single rows and for what near-duplicates read beside them."""
+        rows = READS_PER_ROW * (IN_BUCKETS * self.scenario.documents + BANDS * self._ranges() * self.shards)
+        return (rows * REQUEST_SECONDS / AT_ONCE + read / READ_BYTES) / HOUR / self.utilisation
 
     def _core_hours(self, stage: str) -> float:
         rate = RATES[stage]
