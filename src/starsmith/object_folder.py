@@ -88,8 +88,12 @@ class ObjectFolder:
         return info if info.type == fs.FileType.File else None
 
     def size(self, name: str) -> int | None:
-        info = self._info(name)
-        return None if info is None else int(info.size)
+        # `get_file_info` would look for a folder of that name, in a second request, where there is no object.
+        try:
+            with self.open(name) as file:
+                return int(file.size())
+        except FileNotFoundError:
+            return None
 
     def changed(self, name: str) -> int | None:
         info = self._info(name)
@@ -169,13 +173,13 @@ class ObjectFolder:
     def copy(self, source: str, target: str) -> None:
         """Copy an object on the server's side, where it is not too large for that."""
         refuse_if_lost(self)
-        old, new = self._info(source), self._info(target)
-        if old is None:
+        size = self.size(source)
+        if size is None:
             raise FileNotFoundError(f"{self.path(source)} is not there")
-        if new is not None and new.size == old.size and new.mtime_ns >= old.mtime_ns:
+        if self.size(target) == size and (self.changed(target) or 0) >= (self.changed(source) or 0):
             return
         with self._asking(target):
-            if old.size <= _COPY_MOST:
+            if size <= _COPY_MOST:
                 self.filesystem.copy_file(self.key(source), self.key(target))
                 return
             with self.filesystem.open_input_stream(self.key(source), compression=None) as stream:

@@ -88,6 +88,16 @@ def size_problem(path: str, part: Recorded, size: int | None) -> str | None:
     return None
 
 
+def _open_remote(store: Store, part: Recorded) -> pa.NativeFile | None:
+    """Open a part; its size is known by that, and need not be asked for. None if it is not there."""
+    try:
+        file = store.open(part.name)
+    except FileNotFoundError:
+        return None
+    _SIZES[store, part.name] = file.size()
+    return file
+
+
 _MEND = "Delete it and run `starsmith build` again: it is made anew."
 
 
@@ -120,8 +130,9 @@ class PartFile:
 
     def __init__(self, store: Store, part: Recorded) -> None:
         self._store, self._part = store, part
+        opened = None if store.is_local else _open_remote(store, part)
         with self._reading():
-            self._file = pq.ParquetFile(store.open(part.name), page_checksum_verification=True)
+            self._file = pq.ParquetFile(opened or store.open(part.name), page_checksum_verification=True)
 
     def _reading(self) -> Any:
         return reading(self._store, [self._part])

@@ -206,7 +206,10 @@ class Record:
         return record_name(self.stage, self.fingerprint)
 
     def write(self, store: Store) -> None:
-        store.write(self.name, sealed(_plain(self)))
+        # Without a look at what is there: nothing is, or something of no use.
+        with store.spool() as file:
+            file.write(sealed(_plain(self)))
+            store.publish(file, self.name)
 
 
 def record_name(stage: str, key: str) -> str:
@@ -236,14 +239,12 @@ def read_record(store: Store, stage: str, key: str, *, whole: bool = True) -> Re
     What a power failure damaged is thereby made again, and nobody has to mend a file by hand.
     """
     name = record_name(stage, key)
-    if not store.exists(name):
-        return None
     try:
         plain = unsealed(store.read(name))
         outputs = {table: tuple(Part(**part) for part in parts) for table, parts in plain["outputs"].items()}
         record = Record(**{**plain, "outputs": outputs})
         parts = [part for parts in outputs.values() for part in parts if whole]
         is_whole = all(store.size(part.name) == part.bytes for part in parts)
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError):
         return None
     return record if record.final and is_whole and record.name == name else None

@@ -2,15 +2,14 @@
 
 import hashlib
 import json
-import os
 import re
 import subprocess
-import sys
 
 import pytest
 from faulty_proxy import FaultyProxy
 
 from starsmith.build import build
+from starsmith.cli import main
 from starsmith.progress import Quiet
 from starsmith.recipe import loads
 from starsmith.storage import Store
@@ -122,16 +121,19 @@ def local_digests(small_recipe, tmp_path_factory, inline_engine):
     return digests(folder / "w")
 
 
-def command(*arguments, **environment):
-    """Run a command of Starsmith in a process of its own; return what it said and how it ended."""
-    return subprocess.run(
-        [sys.executable, "-m", "starsmith", *map(str, arguments)],
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
+@pytest.fixture
+def command(capsys, monkeypatch):
+    """A function that runs a command of Starsmith in this process; returns what it said and how it ended."""
+
+    def run(*arguments, **environment):
+        capsys.readouterr()
+        with monkeypatch.context() as patch:
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            code = main([str(each) for each in arguments])
+        return subprocess.CompletedProcess(arguments, code, *capsys.readouterr())
+
+    return run
 
 
 def sha256(data):
@@ -148,6 +150,6 @@ def half_objects_fixture():
     return half_objects
 
 
-@pytest.fixture(name="command", scope="session")
-def command_fixture():
-    return command
+@pytest.fixture(name="build_there", scope="session")
+def build_there_fixture():
+    return build_there

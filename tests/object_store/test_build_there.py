@@ -3,16 +3,49 @@
 import json
 import subprocess
 import sys
+import uuid
 
 import pytest
+from object_server import BUCKET
 
 from starsmith.storage import Store
 from starsmith.workspace import open_store, read_build
 
 
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    """The folder that the recipe stands in."""
+    return tmp_path_factory.mktemp("there")
+
+
+@pytest.fixture(scope="module")
+def built_once(object_server, build_there, small_recipe, inline_engine, base):
+    """Where a build lies that no test changes."""
+    place = f"s3://{BUCKET}/{uuid.uuid4().hex}"
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in object_server.environment().items():
+            patch.setenv(name, value)
+        build_there(small_recipe, place, inline=inline_engine, base=base)
+    return place
+
+
 @pytest.fixture
-def built(small_recipe, build_at, place):
-    build_at(small_recipe, place)
+def standing(built_once, new_place):
+    """The build that no test changes, and the environment in which it opens."""
+    return built_once
+
+
+@pytest.fixture
+def built(built_once, place):
+    """A copy of that build."""
+    old, new = Store.at(built_once), Store.at(place)
+
+    def copy(name):
+        old.filesystem.copy_file(old.key(name), new.key(name))
+
+    old.each(copy, set(old.names("")) - {"report.html"})
+    # Its time says that it tells of the build.
+    copy("report.html")
     return place
 
 
@@ -34,10 +67,10 @@ def test_every_table_and_file_is_the_same(small_recipe, build_at, place, digests
     }
 
 
-def test_a_build_again_does_and_writes_nothing(small_recipe, build_at, built):
-    store = Store.at(built)
+def test_a_build_again_does_and_writes_nothing(small_recipe, build_there, inline_engine, base, standing):
+    store = Store.at(standing)
     before = {name: store.changed(name) for name in store.names("")}
-    assert build_at(small_recipe, built).worked == 0
+    assert build_there(small_recipe, standing, inline=inline_engine, base=base).worked == 0
     assert {name: store.changed(name) for name in store.names("")} == before
 
 
@@ -51,30 +84,30 @@ def test_the_recipe_may_name_the_place(small_recipe, place, command, tmp_path):
     assert not [path for path in tmp_path.iterdir() if path.name != "recipe.toml"]
 
 
-def test_the_address_may_hold_endpoint_and_region(built, command, object_server):
+def test_the_address_may_hold_endpoint_and_region(standing, command, object_server):
     options = f"endpoint_override=127.0.0.1:{object_server.port}&scheme=http&region=us-east-1"
-    done = command("status", f"{built}?{options}", AWS_ENDPOINT_URL="", AWS_REGION="")
+    done = command("status", f"{standing}?{options}", AWS_ENDPOINT_URL="", AWS_REGION="")
     assert done.returncode == 0, done.stderr
     assert "would do nothing" in done.stdout
 
 
-def test_commands_that_read(built, command, tmp_path):
-    assert "all as recorded" in command("status", built, "--verify").stdout
-    assert "A re-run  would do nothing" in command("status", built).stdout
-    assert "10 of 11 documents kept" in command("why", built, "acme/alpha").stdout
-    why = command("why", built, "acme/alpha:src/m1.py").stdout
+def test_commands_that_read(standing, command, tmp_path):
+    assert "all as recorded" in command("status", standing, "--verify").stdout
+    assert "A re-run  would do nothing" in command("status", standing).stdout
+    assert "10 of 11 documents kept" in command("why", standing, "acme/alpha").stdout
+    why = command("why", standing, "acme/alpha:src/m1.py").stdout
     assert "Released in releases/" in why
-    code = open_store(built, create=False)
+    code = open_store(standing, create=False)
     assert code.exists("workspace.json")
-    done = command("report", built)
-    assert done.stdout == f"{built}/report.html\n"
-    assert command("report", built, "--out", tmp_path / "r.html").returncode == 0
+    done = command("report", standing)
+    assert done.stdout == f"{standing}/report.html\n"
+    assert command("report", standing, "--out", tmp_path / "r.html").returncode == 0
     assert (tmp_path / "r.html").read_bytes() == code.read("report.html")
 
 
-def test_a_piece_of_code_is_found(built, command, source_code):
+def test_a_piece_of_code_is_found(standing, command, source_code):
     done = subprocess.run(
-        [sys.executable, "-m", "starsmith", "why", built, "-"], input=source_code(2), capture_output=True, check=True
+        [sys.executable, "-m", "starsmith", "why", standing, "-"], input=source_code(2), capture_output=True, check=True
     )
     assert b"src/m2.py" in done.stdout
 
