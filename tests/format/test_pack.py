@@ -436,3 +436,23 @@ def test_a_damaged_record(pack_into, release, tmp_path):
     path.write_bytes(path.read_bytes().replace(b"acme", b"acmf").replace(b'"uint16"', b'"uint32"'))
     with pytest.raises(StarsmithError, match=r"pack.json is damaged: its bytes are not those that were written"):
         Pack.open(str(tmp_path / "P"))
+
+
+def test_a_pack_on_an_object_store_is_the_one_that_a_disk_would_hold(
+    pack_into, release, tokenizer, inline_engine, new_place, tmp_path
+):
+    there = f"{new_place()}/P"
+    local = pack_into(release)
+    engine = inline_engine(workers=1, spill=str(tmp_path / "spill"))
+    options = PackOptions(tokenizer=tokenizer, settings=NOTHING_HELD_OUT)
+    for written in (3, 0):
+        done = pack(str(release), there, options, engine=engine, reporter=Quiet())
+        assert (done.record, done.written) == (local.record, written)
+    opened = Pack.open(there)
+    assert [shard.tolist() for shard in opened.epochs[0]] == [
+        shard.tolist() for shard in Pack.open(str(tmp_path / "P")).epochs[0]
+    ]
+    assert opened.problems(verify=True) == []
+    assert opened.trace("epoch-0", "bbbb", 100) == Pack.open(str(tmp_path / "P")).trace("epoch-0", "bbbb", 100)
+    copied = pack_into(release, "Q", like=opened, tokenizer=None)
+    assert (copied.copied, copied.written, copied.record) == (3, 0, local.record)
