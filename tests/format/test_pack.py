@@ -315,8 +315,21 @@ def without(documents, gone):
     return {shard: kept for shard, own in documents.items() if (kept := [each for each in own if not gone(each)])}
 
 
+def told_by_path(opened, number):
+    """The tokens of each document of a shard, from its <file_sep> on, in the order of the shard."""
+    ids, shard = opened.epochs[0][number].tolist(), opened.record.epochs[0].shards[number]
+    told = {}
+    for run in opened.runs(0, number, 0, shard.tokens):
+        own = ids[run.start : run.start + run.length]
+        told[run.path] = own[own.index(6) :]
+        if told[run.path][-1] == 0:
+            told[run.path].pop()
+    return told
+
+
 def test_one_document_less_changes_one_shard(pack_into, make_release, release, documents, tmp_path):
     before = pack_into(release).record
+    old = told_by_path(Pack.open(str(tmp_path / "P")), 1)
     fewer = make_release(tmp_path / "fewer", without(documents, lambda each: each.path == "src/3.py"))
     done = pack_into(fewer)
     changed = [
@@ -324,7 +337,8 @@ def test_one_document_less_changes_one_shard(pack_into, make_release, release, d
     ]
     assert (changed, done.written) == (["bbbb"], 1)
     opened = Pack.open(str(tmp_path / "P"))
-    assert all(run.path != "/src/3.py" for run in opened.runs(0, 1, 0, 10**6))
+    old.pop("/src/3.py")
+    assert list(told_by_path(opened, 1).items()) == list(old.items()), "the others stay as they were, and in order"
     old_files = {shard.tokens_file for shard in before.epochs[0].shards}
     left = {name for name in files_of(tmp_path / "P") if name.endswith(".tokens")}
     assert len(left) == 3
@@ -393,12 +407,14 @@ def test_without_a_tokenizer(pack_into, release):
         pack_into(release, tokenizer=None)
 
 
-def test_a_folder_of_somebody_else(pack_into, release, tmp_path):
-    (tmp_path / "P").mkdir()
-    (tmp_path / "P" / "thesis.txt").write_text("x")
-    with pytest.raises(StarsmithError, match=r"holds thesis.txt, which is no part of a pack"):
+@pytest.mark.parametrize("name", ["thesis.txt", "tmp/thesis.txt"])
+def test_a_folder_of_somebody_else(pack_into, release, tmp_path, name):
+    theirs = tmp_path / "P" / name
+    theirs.parent.mkdir(parents=True)
+    theirs.write_text("x")
+    with pytest.raises(StarsmithError, match=rf"holds {name.partition('/')[0]}, which is no part of a pack"):
         pack_into(release)
-    assert [path.name for path in (tmp_path / "P").iterdir()] == ["thesis.txt"]
+    assert [path for path in (tmp_path / "P").rglob("*") if path.is_file()] == [theirs]
 
 
 def test_a_damaged_data_file(pack_into, make_release, documents, tmp_path):

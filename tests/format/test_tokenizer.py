@@ -30,6 +30,13 @@ def test_written_and_read_it_is_the_same(tokenizer, folder):
     ]
 
 
+def test_what_else_is_in_the_folder_stays(tokenizer, tmp_path):
+    (tmp_path / "tmp").mkdir()
+    (tmp_path / "tmp" / "thesis.txt").write_text("x")
+    tokenizer.write(Store.at(tmp_path))
+    assert (tmp_path / "tmp" / "thesis.txt").read_text() == "x"
+
+
 def test_transformers_loads_it(tokenizer, folder):
     transformers = pytest.importorskip("transformers")
     loaded = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)

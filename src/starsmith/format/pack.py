@@ -111,7 +111,11 @@ def pack(place: str, out: str, options: PackOptions, *, engine: Workers, reporte
 
 
 def _refuse_foreign(store: Store) -> None:
-    foreign = {name for name in store.entries() - _OWN if not name.startswith("epoch-")}
+    found = store.entries()
+    foreign = {name for name in found - _OWN if not name.startswith("epoch-")}
+    if found == {"tmp"}:
+        # Its files would be taken for what a killed run left.
+        foreign = found
     if foreign:
         raise StarsmithError(f"{store.root} holds {min(foreign)}, which is no part of a pack. Choose another folder.")
 

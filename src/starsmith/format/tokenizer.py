@@ -8,8 +8,10 @@ How one is trained stands in `tokenizer_training`; the library that wrote the fi
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -72,9 +74,10 @@ class Tokenizer:
         """Write the files below a folder of a store."""
         for name, data in sorted(self.files.items()):
             store.write(f"{folder}/{name}" if folder else name, data)
-        if not folder:
-            # Where files are written before they get their names: nothing else will be here.
-            store.delete_folder("tmp")
+        if store.is_local and not folder:
+            # Where files are written before they get their names. What somebody else has there stays.
+            with suppress(OSError):
+                Path(store.path("tmp")).rmdir()
 
     @property
     def vocabulary(self) -> int:
