@@ -197,7 +197,7 @@ def test_a_server_that_is_killed_in_the_middle(
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_a_build_that_is_killed(start, place, digests, tiny_digests, half_objects, number):
     """The next one does not wait for the claim of a process that it knows to be dead."""
-    for table in ("documents", "texts", "ledger"):
+    for table in ("documents", "ledger"):
         process = start(place)
         wait_until(lambda table=table: Store.at(place).names(f"tables/{table}"), process)
         process.send_signal(number)
