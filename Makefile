@@ -22,7 +22,8 @@ demo: $(INSTALLED)
 test: check docs
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
-# Every profile on every engine, compared byte by byte; `make test` does some pairs of it.
+# Every corpus on every engine, on the disk and on an object store, compared byte by byte; `make test` does some pairs of
+# it. Fetches sdists from the package registry.
 conformance: $(INSTALLED_DEV)
 	STARSMITH_CONFORMANCE=full $(BIN)/python -m pytest tests/engines/test_conformance.py
 
