@@ -214,6 +214,17 @@ def test_executors_that_compute_something_else(monkeypatch):
     spark_session.compare(answers[:1], "/corpus/workspace.json")
 
 
+def test_what_is_kept_for_the_next_start_makes_no_difference(monkeypatch, tmp_path):
+    (tmp_path / "__pycache__").mkdir()
+    (tmp_path / "__init__.py").write_text("")
+    monkeypatch.setattr(spark_session.starsmith, "__file__", str(tmp_path / "__init__.py"))
+    before = spark_session.carried()
+    (tmp_path / "__pycache__" / "kernel.nbc").write_text("what Numba compiled")
+    assert spark_session.carried() == before
+    (tmp_path / "stage.py").write_text("")
+    assert spark_session.carried() != before
+
+
 def test_packages_that_bytes_depend_on_are_those_starsmith_needs(repository):
     project = tomllib.loads((repository / "pyproject.toml").read_text())["project"]
     names = {requirement.partition(">")[0] for requirement in project["dependencies"]}

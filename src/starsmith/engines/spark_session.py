@@ -257,9 +257,9 @@ def _dotted(version: tuple[int, int]) -> str:
 
 def carried() -> dict[str, str]:
     """Return what this process would compute with: a digest of Starsmith's own files, and versions of packages."""
-    files = sorted(
-        each for each in Path(starsmith.__file__).parent.rglob("*") if each.suffix != ".pyc" and each.is_file()
-    )
+    # Not what Python and Numba keep beside it, which differs from machine to machine.
+    found = Path(starsmith.__file__).parent.rglob("*")
+    files = sorted(each for each in found if "__pycache__" not in each.parts and each.is_file())
     own = fingerprint([[each.name, each.read_bytes()] for each in files])[:16]
     return {"starsmith": f"{starsmith.__version__} ({own})"} | {name: _version(name) for name in SAME_PACKAGES}
 
