@@ -21,7 +21,7 @@ def _texts(folder: str, pattern: str, *, every: int, most: int) -> list[str]:
     found = []
     for path in paths[:most]:
         try:
-            found.append(path.read_text("utf-8")[:20_000])
+            found.append(path.read_text("utf-8")[:8_000])
         except (UnicodeDecodeError, OSError):
             continue
     return found

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from threading import Lock
 from typing import Any, Final
 
 import numpy as np
@@ -44,7 +45,7 @@ class Run:
 
 
 class Encoder:
-    """Encodes with one vocabulary. It remembers short pieces, so one is not to be used by two threads at once."""
+    """Encodes with one vocabulary. It remembers short pieces; threads that share one take turns."""
 
     def __init__(self, tokens: Sequence[bytes | None], merges: Sequence[tuple[int, int, int]]) -> None:
         """Take every token's bytes by id, None for sentinels, and merges by rank: left, right, what they become.
@@ -67,6 +68,7 @@ class Encoder:
         places = 1 << bpe.CACHE_BITS
         self._cache_bytes = np.zeros((places, 2 + bpe.CACHED_BYTES), np.uint8)
         self._cache_ids = np.zeros((places, bpe.CACHED_TOKENS), np.uint32)
+        self._turn = Lock()
 
     def encode_texts(self, texts: Sequence[str]) -> tuple[Ids, Numbers]:
         """Return the ids of texts after each other, and how many each text has.
@@ -80,22 +82,23 @@ class Encoder:
     def encode_buffer(self, data: Bytes, ends: Numbers) -> tuple[Ids, Numbers]:
         """Return the same of texts in valid UTF-8, text i being ``data[ends[i] : ends[i + 1]]``."""
         ids, counts = np.empty(int(ends[-1] - ends[0]), np.uint32), np.zeros(len(ends) - 1, np.int64)
-        total = bpe.encode(
-            data,
-            ends,
-            character_classes(),
-            self._slots,
-            self._token_bytes,
-            self._token_ends,
-            self._byte_ids,
-            self._keys,
-            self._ranks,
-            self._merged,
-            self._cache_bytes,
-            self._cache_ids,
-            ids,
-            counts,
-        )
+        with self._turn:
+            total = bpe.encode(
+                data,
+                ends,
+                character_classes(),
+                self._slots,
+                self._token_bytes,
+                self._token_ends,
+                self._byte_ids,
+                self._keys,
+                self._ranks,
+                self._merged,
+                self._cache_bytes,
+                self._cache_ids,
+                ids,
+                counts,
+            )
         return ids[: int(total)], counts
 
     def encode(self, segments: Iterable[Segment]) -> tuple[Ids, list[Run]]:
