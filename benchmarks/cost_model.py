@@ -63,13 +63,12 @@ RATES = {
     "ledger": Rate(documents=17.8),
 }
 SHUFFLED = {
-    # The same with --documents 100000 --engine spark: bytes that tasks wrote for others, per document. For copies it is
-    # computed: so small tables Spark sends to every executor whole. There two rows of about 120 bytes meet for each
-    # document that licences and filters leave (0.7 of them), compressed by half.
-    "licences and facts": 218,
-    "exact and filters": 90,
-    "near": 34,
-    "ledger": 123,
+    # The same with --engine spark: bytes that tasks wrote for others, per document. At 10^5 they were 218, 16, 34 and
+    # 123: the smallest tables Spark sends to every executor whole.
+    "licences and facts": 217,
+    "exact and filters": 103,
+    "near": 59,
+    "ledger": 205,
 }
 SPARK = 5.0
 """Assumed: processor time of queries on Spark as a multiple of that on DuckDB. The same steps over 244,875 files took

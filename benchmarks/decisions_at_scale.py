@@ -16,12 +16,14 @@ shuffled bytes are what Spark's tasks wrote for others to fetch.
 import argparse
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -193,12 +195,12 @@ class Watch:
 
 
 def bytes_below(folder: Path) -> int:
+    """Return the bytes of all files below a folder, from which files and folders may go meanwhile."""
     total = 0
-    for path in folder.rglob("*") if folder.exists() else ():
-        try:
-            total += path.stat().st_size
-        except OSError:  # it has gone meanwhile
-            continue
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with suppress(OSError):
+                total += os.stat(os.path.join(place, name)).st_size
     return total
 
 
