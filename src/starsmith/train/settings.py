@@ -89,7 +89,7 @@ class OptimizerSettings:
 class TrainingSettings:
     """How long, in what portions and in what precision."""
 
-    steps: int = setting(1000, "Steps of the optimizer.", least=1)
+    steps: int = setting(10_000, "Steps of the optimizer.", least=1)
     batch: int = setting(8, "Samples of a step, over all processes.", least=1)
     micro_batch: int = setting(8, "Samples that a process computes at once; more steps of it make up a batch.", least=1)
     precision: str = setting(
