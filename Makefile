@@ -1,8 +1,9 @@
 # make demo: set up and build a corpus from source code on this machine.   make test: set up and run every test.
+# make demo-model: train a small model on that corpus and let it write.
 # Needs Python 3.11 or newer, git and make. Choose another interpreter with `make demo PYTHON=/path/to/python`.
 
 .DELETE_ON_ERROR:
-.PHONY: demo test conformance check docs reference bench truth clean
+.PHONY: demo demo-model test conformance check docs reference bench truth clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -12,11 +13,22 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3; 
 
 # A second `make` installs nothing: a stamp is newer than what it was made from.
 INSTALLED := $(VENV)/.installed
+INSTALLED_MODEL := $(VENV)/.installed-model
 INSTALLED_DEV := $(VENV)/.installed-dev
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
 
 demo: $(INSTALLED)
 	$(BIN)/starsmith build recipes/quickstart.toml
+
+# Tokenizer, pack, training, then a prompt and a gap. What is done already is not done again.
+TINY := recipes/starcoder2-tiny
+demo-model: $(INSTALLED_MODEL)
+	$(BIN)/starsmith build recipes/quickstart.toml
+	$(BIN)/starsmith tokenizer train $(TINY).toml
+	$(BIN)/starsmith pack $(TINY).toml
+	$(BIN)/starsmith train $(TINY).toml --resume
+	$(BIN)/starsmith generate $(TINY).run --max-tokens 64 --prompt 'def add(self, name, value):'
+	$(BIN)/starsmith generate $(TINY).run --max-tokens 24 --prefix 'def main(' --suffix "$$(printf '):\n    return 0\n')"
 
 # Each worker begins with half of the tests, in order, so that few fixtures are made by both.
 test: check docs
@@ -66,7 +78,12 @@ $(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
 	@$(PIP) install --constraint constraints.txt --editable .
 	@touch $@
 
+$(INSTALLED_MODEL): pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing what training needs into $(VENV) (the first time takes a few minutes)"
+	@$(PIP) install --constraint constraints.txt --editable '.[model]'
+	@touch $@ $(INSTALLED)
+
 $(INSTALLED_DEV): pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing Starsmith and the tools for its tests into $(VENV) (the first time takes a minute or two)"
 	@$(PIP) install --constraint constraints.txt --editable '.[dev]'
-	@touch $@ $(INSTALLED)
+	@touch $@ $(INSTALLED) $(INSTALLED_MODEL)
