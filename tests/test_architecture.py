@@ -22,7 +22,7 @@ LAYERS: list[set[str]] = [
     {"storage", "disk", "object_store", "object_folder", "claims"},
     {"part_file", "table", "ranged_rows", "ledger"},
     {"recipe", "settings_reader", "engines", "job", "workspace", "command"},
-    {"sources", "curate", "format"},
+    {"sources", "curate", "format", "evaluate"},
     {"model"},
     {"train"},
     {"shard", "origins", "licences", "benchmarks", "collect", "annotate", "decide", "near", "near_pairs", "release"}
@@ -40,6 +40,7 @@ NEVER: dict[str, set[str]] = {
     "sources": {"curate", "engines", "table"},
     "format": {"curate", "sources", "engines"},
     "model": {"curate", "sources", "engines"},
+    "evaluate": {"curate", "sources", "engines"},
 }
 """Beside the layers: stages are pure, and an engine knows no stage."""
 
