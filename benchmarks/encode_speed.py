@@ -96,6 +96,7 @@ def compared(encoders: Encoders, arguments: argparse.Namespace) -> None:
             batch = []
     if batch:
         differing += sum(a != b for a, b in zip(*both(encoders, batch), strict=True))
+        tokens += sum(map(len, encoders.by_own(batch)))
     print(f"{count:,} documents, {tokens:,} tokens: the ids of {differing:,} differ", flush=True)
     if differing:
         sys.exit(1)
