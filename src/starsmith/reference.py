@@ -1,4 +1,4 @@
-"""The reference pages of the documentation, made from the code: commands, reasons, schemas and recipe keys.
+"""The reference pages of the documentation, made from the code: commands, reasons, schemas and keys of recipes.
 
 `python -m starsmith.reference FOLDER` rewrites them; a test compares what is committed with what the code says now.
 This module describes and decides nothing: words come from the parser's help, `verdict.REASONS`, the docstrings below
@@ -23,6 +23,7 @@ from starsmith import cli
 from starsmith.recipe import PROFILES, TABLES, profile_values
 from starsmith.settings_reader import default_of, limits
 from starsmith.toml_text import toml_value
+from starsmith.train import recipe as training
 from starsmith.verdict import REASONS
 
 SCHEMA_MODULES = {
@@ -52,6 +53,12 @@ A recipe is one TOML file. Every key may be left out but for one `[[source]]`; a
 An unknown key, a wrong type or an impossible value ends the build before it begins. Paths are relative to the recipe,
 `~` is the home folder, and a path or URI with a credential in it is refused. Numbers such as 1.4 are sections of the
 data description of The Stack v2.
+"""
+
+_ABOUT_TRAINING = """\
+A training recipe is one TOML file for all steps from a corpus to a model: `starsmith tokenizer train`, `starsmith pack`
+and `starsmith train` each read their tables of it. Only `[data] pack` has to be set. An unknown key, a wrong type or an
+impossible value ends the run before it begins. Numbers such as 8.2 are sections of the paper's data description.
 """
 
 _AREAS = {
@@ -205,6 +212,23 @@ def recipe_reference() -> str:
     return _page(lines)
 
 
+def training_reference() -> str:
+    """Return the page of training recipe keys, in Markdown."""
+    lines = [_GENERATED, "# Training recipe keys\n", _ABOUT_TRAINING]
+    for table, settings in training.TABLES.items():
+        title = f"`{table if table.startswith('[') else f'[{table}]'}`" if table else "Top of the file"
+        lines += ["", f"## {title}\n", f"{inspect.getdoc(settings)}\n"]
+        lines += ["| key | default | can be | meaning |\n|---|---|---|---|"]
+        lines += [_training_key(key) for key in dataclasses.fields(settings)]
+    return _page(lines)
+
+
+def _training_key(key: dataclasses.Field[Any]) -> str:
+    note = " Changes no weight." if key.metadata["resource"] else ""
+    cells = [f"`{key.name}`", f"`{toml_value(default_of(key))}`", limits(key)]
+    return f"| {' | '.join(cells)} | {_cell(key.metadata['doc'])}{note} |"
+
+
 def _recipe_key(table: str, key: dataclasses.Field[Any]) -> str:
     others = [f"`{name}`: `{toml_value(value)}`" for name, value in profile_values(table, key.name).items()]
     note = " Changes no byte of the result." if key.metadata["resource"] else ""
@@ -227,6 +251,7 @@ def pages() -> dict[str, str]:
         "reasons.md": reasons_reference(),
         "recipe.md": recipe_reference(),
         "schemas.md": schemas_reference(),
+        "training.md": training_reference(),
     }
 
 
