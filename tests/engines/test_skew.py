@@ -15,7 +15,7 @@ import pytest
 
 from starsmith import decide, licences, near, released, scan
 from starsmith.curate import exact_duplicates, licence_decision, near_duplicates
-from starsmith.document import DOCUMENTS, FOLDERS, TEXTS
+from starsmith.document import DOCUMENTS, FOLDERS, ORIGINS, TEXTS
 from starsmith.engines import Query, Usage
 from starsmith.engines.local import LocalEngine
 from starsmith.ledger import DROPS, LEDGER
@@ -65,6 +65,7 @@ FACTS = filled(
 CONFLICT = filled(decide.CONFLICTS, 1, content_id=CONTENT, permissive=1, non_permissive=1, blocked=False)
 LEDGER_ROWS = filled(LEDGER, MANY, document_id=DOCUMENT_IDS, shard=SHARD, content_id=CONTENT, verdict="keep")
 NEAR = filled(near.NEAR, MANY, document_id=DOCUMENT_IDS, shard=SHARD, cluster_id=bytes(20), winner_id=bytes(20))
+ORIGIN_ROWS = filled(ORIGINS, MANY, origin_id=DOCUMENT_IDS)
 NO_DROPS = DROPS.empty_table()
 
 EXACT = decide.SQL_STAGES["exact"]
@@ -91,7 +92,18 @@ CASES: dict[str, tuple[Query, dict[str, pa.Table], int]] = {
     ),
     "copies of one content": (
         compiled(EXACT),
-        {"facts": FACTS, "dropped": NO_DROPS, "conflicts": CONFLICT},
+        {"facts": FACTS, "dropped": NO_DROPS, "conflicts": CONFLICT, "origins": ORIGIN_ROWS},
+        MANY - 1,
+    ),
+    "forks of one repository": (
+        compiled(REPOSITORY),
+        {
+            "facts": FACTS,
+            "dropped": NO_DROPS,
+            "origins": filled(
+                ORIGINS, MANY, origin_id=DOCUMENT_IDS, directory_id=CONTENT, url=[*map(str, range(MANY))]
+            ),
+        },
         MANY - 1,
     ),
     "copies of one content, kept": (
