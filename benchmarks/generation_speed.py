@@ -4,8 +4,8 @@
 
 Both go on with the same random prompts of 64 tokens, and their tokens are compared. Rounds alternate, and the least
 processor time of each counts, since other work may run on the machine; transformers is asked with its dynamic and its
-static cache, and the faster one counts. What one token takes, the prompt with it, is measured apart and taken off for the
-time of a step.
+static cache, and the faster one counts. What one token takes, the prompt with it, is measured apart and taken off for
+the time of a step.
 """
 
 import argparse
