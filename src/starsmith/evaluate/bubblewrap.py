@@ -23,7 +23,7 @@ from starsmith.evaluate import seccomp
 UNPRIVILEGED = 65534
 """The user and group that programs run as when the caller is root, whom limits on processes do not bind."""
 
-_INSIDE = ("candidate", "frames", "judge", "kernel", "server", "wire")
+_INSIDE = ("candidate", "fair", "frames", "judge", "kernel", "server", "wire")
 _OWN_PATH = "/judge"
 _ENVIRONMENT = {
     "PATH": "/usr/local/bin:/usr/bin:/bin",

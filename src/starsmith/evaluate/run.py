@@ -31,7 +31,7 @@ STATUSES: dict[Status, str] = {
     "files": "It opened more files than it may.",
     "disk": "It filled its temporary folder, or one file in it.",
     "killed": "A signal ended it, such as that of a segmentation fault.",
-    "violation": "It made a system call that no judged program may make.",
+    "violation": "It made a system call that no judged program may make, or was caught forging a verdict.",
     "unjudged": "What the test needs cannot cross between the two processes. No verdict on the program.",
 }
 """Every status, and what it says of the program."""

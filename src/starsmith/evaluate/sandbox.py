@@ -277,6 +277,8 @@ def _by_fault(stage: str, fault: object) -> tuple[Status, str]:
     detail = f"{name}: {text}" if text else name
     if name == "Unjudged":
         return "unjudged", text
+    if name == "Forged":
+        return "violation", text
     if name == "AssertionError":
         return "wrong" if stage == "test" else "exception", detail
     if name in _LIMITS_BY_EXCEPTION:
@@ -287,7 +289,7 @@ def _by_fault(stage: str, fault: object) -> tuple[Status, str]:
 def _by_message(message: bytes, nonce: str) -> tuple[Status, str]:
     said, stage, fault = wire.loads(message)
     if said != nonce:
-        return "killed", "it tried to forge a verdict"
+        return "violation", "it tried to forge a verdict"
     return ("passed", "") if fault is None else _by_fault(stage, fault)
 
 

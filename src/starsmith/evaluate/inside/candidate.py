@@ -4,6 +4,7 @@ From the first line of the source on, nothing this process says can be trusted. 
 believed against itself, but for `run_beside`, which docs/explanation/sandbox.md is frank about.
 """
 
+import ast
 import builtins
 import os
 import signal
@@ -13,7 +14,7 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-from starsmith.evaluate.inside import frames, wire
+from starsmith.evaluate.inside import fair, frames, wire
 
 LARGEST_MESSAGE = 64 << 20
 Namespace = dict[str, Any]
@@ -72,9 +73,14 @@ def attempted(action: Callable[[], Any]) -> tuple[Any, Fault | None]:
         return None, named(error)
 
 
-def executed(source: str, name: str, namespace: Namespace) -> Fault | None:
+def executed(source: str | Callable[[], ast.Module], name: str, namespace: Namespace) -> Fault | None:
     """Run a source in a namespace. Returns what it raised."""
-    return attempted(lambda: exec(compile(source, name, "exec", dont_inherit=True), namespace))[1]  # noqa: S102
+
+    def run() -> None:
+        code = source if isinstance(source, str) else source()
+        exec(compile(code, name, "exec", dont_inherit=True), namespace)  # noqa: S102
+
+    return attempted(run)[1]
 
 
 def run_beside(source: str, test: str, *, nonce: int, status: int) -> None:
@@ -87,7 +93,8 @@ def run_beside(source: str, test: str, *, nonce: int, status: int) -> None:
         builtins.__dict__.update(own)
         sys.settrace(None)
         sys.setprofile(None)
-        fault, stage = executed(test, "<test>", namespace), "test"
+        namespace[fair.NAME] = fair.compared
+        fault, stage = executed(lambda: fair.rewritten(test), "<test>", namespace), "test"
     flushed()
     said = os.read(nonce, 64).decode("ascii")
     frames.send(status, wire.dumps((said, stage, fault)))

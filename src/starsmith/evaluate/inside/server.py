@@ -115,7 +115,9 @@ def _used(watched: Watched, settings: Settings) -> tuple[float, int]:
         processes = [
             int(name) for name in os.listdir("/proc") if name.isdigit() and name not in ("1", str(os.getpid()))
         ]
-    return sum(map(_cpu_seconds, processes)), sum(map(_resident, processes))
+    # Each began as a copy of this server, and shares with it what it did not change since.
+    shared = _resident(os.getpid())
+    return sum(map(_cpu_seconds, processes)), sum(max(0, _resident(process) - shared) for process in processes)
 
 
 def serve(channel: int, settings: Settings) -> None:
