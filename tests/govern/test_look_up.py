@@ -362,11 +362,11 @@ def test_a_file_on_disk_is_known_by_its_bytes(look_up: LookUp, files: dict[str, 
 def test_a_file_that_cannot_be_read_is_an_error(
     look_up: LookUp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(path: Path) -> bytes:
+    def refuse(path: Path, flags: int) -> int:
         raise PermissionError(13, "Permission denied", str(path))
 
     (tmp_path / "a.py").write_bytes(b"")
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr("starsmith.plain_file.os.open", refuse)
     with pytest.raises(StarsmithError, match=r"a\.py cannot be read: Permission denied\."):
         look_up.target(str(tmp_path / "a.py"))
 
