@@ -90,7 +90,7 @@ class Kind:
 
 
 TABLES = {
-    # Parts of the build of the 17 repositories, 59,518 documents, 432 MB: python benchmarks/narrow_tables.py measure
+    # Parts of the build of the 17 repositories, 59,518 documents, 432 MB: python benchmarks/distributions.py
     # WORKSPACE; bands, pairs and what decides are those of decisions_at_scale.py at 10^6.
     "contents": Kind(rows=0.949, byte=0.2385),
     "documents": Kind(rows=1, document=70.9),
