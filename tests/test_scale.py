@@ -28,7 +28,10 @@ def test_the_page_has_what_the_model_computes():
 
 @pytest.fixture(scope="module")
 def narrow():
-    return program("narrow_tables")
+    with pytest.MonkeyPatch.context() as patch:
+        # A program finds those beside it, and takes them along.
+        patch.syspath_prepend(REPOSITORY / "benchmarks")
+        return program("narrow_tables")
 
 
 def shard_of(narrow: dict, **values):
