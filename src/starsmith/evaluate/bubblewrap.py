@@ -143,11 +143,11 @@ class Started:
 
 def start(python: Interpreter, *, isolated: bool) -> Started:
     """Start a fork server. Raises StarsmithError where bubblewrap is missing."""
+    command, handed = _isolated(python) if isolated else _open(python)
     ours, theirs = socket.socketpair()
     user, groups = _identity()
     said = tempfile.TemporaryFile()  # noqa: SIM115 (it lives as long as the server)
     with theirs:
-        command, handed = _isolated(python) if isolated else _open(python)
         process = subprocess.Popen(
             command,
             stdin=theirs.fileno(),

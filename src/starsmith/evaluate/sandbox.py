@@ -82,6 +82,10 @@ class Sandbox:
         for worker in self._workers:
             worker.end()
 
+    def processes(self) -> list[int]:
+        """Return the numbers of the workers' first processes, as they are now."""
+        return [worker.process for worker in self._workers]
+
     def run(self, work: Iterable[Work]) -> Iterator[Run]:
         """Yield what became of each program, as they end. `work` is read only as far as there are workers."""
         waiting, idle = iter(work), list(self._workers)
@@ -141,6 +145,11 @@ class Worker:
     def channel(self) -> Any:
         assert self._started is not None
         return self._started.channel
+
+    @property
+    def process(self) -> int:
+        assert self._started is not None
+        return self._started.process.pid
 
     def start(self) -> None:
         """Start the server and wait until it is warm."""

@@ -11,11 +11,9 @@ import json
 import math
 import os
 import select
-import shutil
 import signal
 import socket
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -25,11 +23,10 @@ from starsmith.evaluate.inside import candidate, frames, judge, kernel, wire
 
 LARGEST_REQUEST = 256 << 20
 WARM = (
-    "typing collections collections.abc itertools functools math re string random heapq bisect operator copy datetime "
-    "decimal fractions statistics json hashlib dataclasses enum io traceback linecache textwrap queue threading "
-    "contextlib abc types sys os time unittest cmath array struct calendar inspect"
+    "typing collections collections.abc itertools functools math re string heapq bisect operator copy datetime json "
+    "hashlib linecache"
 ).split()
-"""Modules that programs import often: loaded once, here."""
+"""Modules that programs import often: loaded once, here. Each one more makes every fork dearer."""
 
 _OWN_PROCESSES = 6
 """bubblewrap's, this one, the judge: they count against the limit of the namespace as the program's do."""
@@ -140,14 +137,19 @@ def serve(channel: int, settings: Settings) -> None:
 
 def _run(job: Job, settings: Settings, own: int) -> Job:
     """Run one program and return what became of it."""
-    folder = "/tmp" if settings.isolated else tempfile.mkdtemp(prefix="starsmith-")  # noqa: S108 (its own, mounted anew)
-    try:
-        watched = _started(job, settings, own, folder)
-        _watch(watched, settings)
-        return _ended(watched)
-    finally:
-        if not settings.isolated:
-            shutil.rmtree(folder, ignore_errors=True)
+    if settings.isolated:
+        return _run_in(job, settings, own, "/tmp")  # noqa: S108 (its own, mounted anew)
+    # Not among the first imports: under isolation every fork would copy it in vain.
+    import tempfile
+
+    with tempfile.TemporaryDirectory(prefix="starsmith-", ignore_cleanup_errors=True) as folder:
+        return _run_in(job, settings, own, folder)
+
+
+def _run_in(job: Job, settings: Settings, own: int, folder: str) -> Job:
+    watched = _started(job, settings, own, folder)
+    _watch(watched, settings)
+    return _ended(watched)
 
 
 def _started(job: Job, settings: Settings, own: int, folder: str) -> Watched:

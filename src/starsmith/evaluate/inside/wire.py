@@ -7,13 +7,14 @@ The sandbox carries this file inside, so it may import from the standard library
 """
 
 import collections
-import decimal
-import fractions
+import importlib
 import json
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 _EXACT_INTEGER = 1 << 53
+_NUMBERS = {"decimal": "Decimal", "fractions": "Fraction"}
+"""Loaded by whoever uses them: a fork server that held them would be slower for all."""
 
 
 class Opaque(NamedTuple):
@@ -62,6 +63,8 @@ def _packed(value: Any, keep: Callable[[object], int]) -> object:
     for tag, of, plain in _PLAIN:
         if isinstance(value, of):
             return {tag: plain(value, keep)}
+    if kind.__module__ in _NUMBERS and kind.__name__ == _NUMBERS[kind.__module__]:
+        return {"n": [kind.__module__, str(value)]}
     return {"o": [keep(value), f"{kind.__module__}.{kind.__qualname__}"[:200]]}
 
 
@@ -84,8 +87,6 @@ _PLAIN: tuple[tuple[str, type, Callable[[Any, Callable[[object], int]], object]]
     ("a", bytearray, lambda value, keep: bytes(value).decode("latin-1")),
     ("c", complex, lambda value, keep: [value.real, value.imag]),
     ("r", range, lambda value, keep: [_packed(n, keep) for n in (value.start, value.stop, value.step)]),
-    ("m", decimal.Decimal, lambda value, keep: str(value)),
-    ("n", fractions.Fraction, lambda value, keep: [_packed(n, keep) for n in (value.numerator, value.denominator)]),
 )
 
 
@@ -116,6 +117,5 @@ _MADE: dict[str, Callable[[Any, Callable[[Opaque], object]], object]] = {
     "a": lambda inner, found: bytearray(inner.encode("latin-1")),
     "c": lambda inner, found: complex(*inner),
     "r": lambda inner, found: range(*(_unpacked(n, found) for n in inner)),
-    "m": lambda inner, found: decimal.Decimal(inner),
-    "n": lambda inner, found: fractions.Fraction(*(_unpacked(n, found) for n in inner)),
+    "n": lambda inner, found: getattr(importlib.import_module(inner[0]), _NUMBERS[inner[0]])(inner[1]),
 }
