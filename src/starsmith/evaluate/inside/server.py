@@ -121,6 +121,9 @@ def serve(channel: int, settings: Settings) -> None:
     """Run what comes over `channel` until it ends."""
     for name in WARM:
         importlib.import_module(name)
+    # Programs find no module of this package; what is loaded goes on working.
+    for name in [name for name in sys.modules if name.startswith("starsmith")]:
+        del sys.modules[name]
     # Collected once, then never looked at again: a collection in each child would copy every page.
     gc.collect()
     gc.freeze()
@@ -249,9 +252,6 @@ def _become(
         if settings.isolated:
             kernel.drop_capabilities()
             kernel.install_filter(settings.filter)
-        for name in [name for name in sys.modules if name.startswith("starsmith")]:
-            del sys.modules[name]
-        gc.enable()
         work(own)
     except BaseException as error:  # noqa: BLE001 (this copy must never run on as the server)
         os.write(2, f"the sandbox: {type(error).__name__}: {error}".encode(errors="replace")[:500])
