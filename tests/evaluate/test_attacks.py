@@ -7,7 +7,6 @@ of them anywhere else.
 import os
 import socket
 import subprocess
-import time
 
 import pytest
 from attacks import DENIALS, ESCAPES, EXHAUSTIONS, FORGERIES, SOLUTION, TEST, VIOLATIONS
