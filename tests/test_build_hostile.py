@@ -20,21 +20,26 @@ from starsmith.workspace import read_build
 MEMORY_BYTES = 1_500_000_000
 """What no process of a build may exceed, whatever it is given."""
 
+# A process begins with the peak of the one that started it, and this one may have tested large things before.
+MEASURED = """
+import resource, subprocess, sys
+code = subprocess.run(sys.argv[2:]).returncode
+open(sys.argv[1], "w").write(str(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss))
+raise SystemExit(code)
+"""
+
 
 def build(corpus_recipe, workspace):
     """Build by the command line; return what it printed and the most memory that any of its processes took."""
     file = workspace.with_suffix(".toml")
     file.write_text(corpus_recipe)
+    peak = workspace.with_suffix(".peak")
+    measured = [sys.executable, "-S", "-c", MEASURED, str(peak)]
     command = [sys.executable, "-m", "starsmith", "build", str(file), "--workspace", str(workspace), "--workers", "2"]
-    with (workspace.with_suffix(".out")).open("w+b") as output, (workspace.with_suffix(".err")).open("w+b") as errors:
-        driver = subprocess.Popen([*command, "--json"], stdout=output, stderr=errors)
-        _, status, used = os.wait4(driver.pid, 0)
-        driver.returncode = os.waitstatus_to_exitcode(status)
-        output.seek(0)
-        errors.seek(0)
-        assert driver.returncode == 0, errors.read().decode()
-        assert errors.read() == b""
-        return json.loads(output.read()), used.ru_maxrss * 1024
+    done = subprocess.run([*measured, *command, "--json"], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    assert done.stderr == b""
+    return json.loads(done.stdout), int(peak.read_text()) * 1024
 
 
 def read(workspace, name, schema, columns=None):

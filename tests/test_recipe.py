@@ -256,7 +256,7 @@ def test_files_that_are_no_recipe(tmp_path: Path) -> None:
         load(tmp_path)
     with pytest.raises(StarsmithError, match=r"There is no recipe .*missing\.toml; `starsmith init .*missing\.toml`"):
         load(tmp_path / "missing.toml")
-    with pytest.raises(StarsmithError, match=r"cannot be read: Not a directory"):
+    with pytest.raises(StarsmithError, match=r"There is no recipe .*latin\.toml/x\.toml"):
         load(tmp_path / "latin.toml" / "x.toml")
 
 

@@ -6,6 +6,7 @@ libraries (`products`). What this module does not do: it reads no prompt, choose
 are those of `transformer` up to the order of float32 sums.
 """
 
+from functools import partial
 from typing import Final, NamedTuple
 
 import torch
@@ -14,12 +15,20 @@ from torch import Tensor, nn
 
 from starsmith.model.cache import RingCache
 from starsmith.model.products import Product, can_pack, packed
+from starsmith.model.row_kernels import can_multiply, row_product
 from starsmith.model.transformer import Layer, StarCoder2, rotation
 
 PACKED_ROWS: Final = 4
 """From how many rows on packed matrices are faster (5 µs more to start, twice as fast a product)."""
 COPIES_BYTES: Final = 4 << 30
 """The largest model whose matrices are copied into another layout; above it memory matters more."""
+
+
+class _How(NamedTuple):
+    packed_for: int
+    """For how many rows matrices are packed, 0: they are not."""
+    few: bool
+    """Whether rows are few enough to be multiplied one by one."""
 
 
 class _Layer(NamedTuple):
@@ -41,18 +50,10 @@ class Decoder:
         weight = model.output_vd.detach()
         small = not weight.is_cuda and self.config.parameters * weight.itemsize <= COPIES_BYTES
         pack = rows >= PACKED_ROWS and small and can_pack(weight)
-        self._layers = [
-            _layer(layer, rows=rows if pack else 0, copied=small) for layer in model.layers if isinstance(layer, Layer)
-        ]
+        how = _How(rows if pack else 0, rows < PACKED_ROWS and can_multiply(weight))
+        self._layers = [_layer(layer, how) for layer in model.layers if isinstance(layer, Layer)]
         self._norm = model.norm
-        self._head: Product
-        if pack:
-            self._head = packed(weight, rows=rows)
-        elif small:
-            transposed_dv = weight.T.contiguous()
-            self._head = lambda x_bd: torch.mm(x_bd, transposed_dv)
-        else:
-            self._head = lambda x_bd: F.linear(x_bd, weight)
+        self._head = _product(weight, None, how)
 
     def step(self, ids_b: Tensor, cache: RingCache) -> Tensor:
         """Return the logits [b, v] of what follows `ids_b`, and keep its keys and values."""
@@ -90,26 +91,24 @@ def _norm(x_bd: Tensor, norm: nn.LayerNorm) -> Tensor:
     return F.layer_norm(x_bd, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
 
 
-def _layer(layer: Layer, *, rows: int, copied: bool) -> _Layer:
+def _layer(layer: Layer, how: _How) -> _Layer:
     return _Layer(
         layer.attention_norm,
-        _product(layer.attention.qkv, rows=rows),
-        _product(layer.attention.out, rows=rows),
+        _linear(layer.attention.qkv, how),
+        _linear(layer.attention.out, how),
         layer.mlp_norm,
-        _product(layer.mlp.up, rows=rows, gelu=True, copied=copied),
-        _product(layer.mlp.down, rows=rows),
+        _linear(layer.mlp.up, how, gelu=True),
+        _linear(layer.mlp.down, how),
     )
 
 
-def _product(linear: nn.Linear, *, rows: int, gelu: bool = False, copied: bool = False) -> Product:
-    """Return the layer as a function, packed where `rows` says for how many, else in the order that reads long rows."""
-    weight, bias = linear.weight.detach(), None if linear.bias is None else linear.bias.detach()
-    if rows:
-        return packed(weight, bias, rows=rows, gelu=gelu)
-    if gelu and copied and bias is not None:
-        # 26 MB of matrices of 1,024 x 256, from memory, by one row: 4.5 ms as they are, 2.3 ms transposed.
-        transposed = weight.T.contiguous()
-        return lambda x_bd: F.gelu(torch.addmm(bias, x_bd, transposed), approximate="tanh")
-    if gelu:
-        return lambda x_bd: F.gelu(F.linear(x_bd, weight, bias), approximate="tanh")
-    return lambda x_bd: F.linear(x_bd, weight, bias)
+def _linear(linear: nn.Linear, how: _How, *, gelu: bool = False) -> Product:
+    return _product(linear.weight.detach(), None if linear.bias is None else linear.bias.detach(), how, gelu=gelu)
+
+
+def _product(weight: Tensor, bias: Tensor | None, how: _How, *, gelu: bool = False) -> Product:
+    """Return the product with a matrix as a function, and its GELU if that follows."""
+    if how.packed_for:
+        return packed(weight, bias, rows=how.packed_for, gelu=gelu)
+    multiply = row_product(weight, bias) if how.few else partial(F.linear, weight=weight, bias=bias)
+    return (lambda x_bd: F.gelu(multiply(x_bd), approximate="tanh")) if gelu else multiply
