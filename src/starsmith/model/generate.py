@@ -18,6 +18,7 @@ from starsmith.model.cache import RingCache
 from starsmith.model.completion import Completion, Finish, Piece, Telling, Tokens, TokenScore, joined
 from starsmith.model.decoder import PACKED_ROWS, Decoder
 from starsmith.model.sampling import Sampling, choose
+from starsmith.model.single_row import SingleRow
 from starsmith.model.transformer import StarCoder2
 
 Prompt = Sequence[Segment]
@@ -80,6 +81,7 @@ class Generator:
         # A model's vocabulary may be rounded up; what the tokenizer lacks is nothing that could be told.
         self._most = model.config.vocab_size if tokens is None else tokens.vocabulary
         self._decoders: dict[bool, Decoder] = {}
+        self._single: SingleRow | None = None
 
     def generate(self, prompts: Sequence[Prompt], how: Generation | None = None) -> list[Completion]:
         """Return a completion for each prompt, in their order; see `stream` for errors."""
@@ -149,13 +151,16 @@ class Generator:
             with torch.inference_mode():
                 logits_bv = decoder.step(next_b, cache)
 
-    def _decoder(self, rows: int) -> Decoder:
+    def _decoder(self, rows: int) -> Decoder | SingleRow:
+        if rows == 1 and SingleRow.can_run(self.model):
+            self._single = self._single or SingleRow(self.model)
+            return self._single
         many = rows >= PACKED_ROWS
         if many not in self._decoders:
             self._decoders[many] = Decoder(self.model, rows=16 if many else 1)
         return self._decoders[many]
 
-    def _read(self, ids: Sequence[Sequence[int]], decoder: Decoder, more: int) -> tuple[RingCache, Tensor]:
+    def _read(self, ids: Sequence[Sequence[int]], decoder: Decoder | SingleRow, more: int) -> tuple[RingCache, Tensor]:
         """Read all prompts; return the cache with room for `more` columns, and the logits of what follows."""
         columns = max(len(row) for row in ids)
         padding_b = torch.tensor([columns - len(row) for row in ids], device=self.device)
