@@ -1,0 +1,62 @@
+"""HumanEval+: HumanEval's problems on eighty times as many inputs (Liu et al. 2023; the paper's Table of HumanEval).
+
+The recipe is EvalPlus 26d6d00b: greedy, base and plus, judged by `differential`. BigCode's harness runs the test
+strings of another file instead, and errs by one or two tasks.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from starsmith.evaluate import differential
+from starsmith.evaluate.dataset import Row, Source
+from starsmith.evaluate.differential import PlusProblem
+from starsmith.evaluate.problem import Benchmark, Check, Metric, Sampling, Work
+from starsmith.evaluate.run import Run
+
+EVERY_STOP: Final = ("<|endoftext|>", "<|endofmask|>", "</s>", "\nif __name__", "\ndef main(", "\nprint(")
+"""Stop words of EvalPlus for every set."""
+STOPS: Final = (*EVERY_STOP, "\ndef ", "\nclass ", "\nimport ", "\nfrom ", "\nassert ")
+BASE_AND_PLUS: Final = (
+    Metric(name="pass@1 base", score="base", k=1),
+    Metric(name="pass@1 plus", score="plus", k=1),
+)
+
+
+class HumanEvalPlus(Benchmark[PlusProblem]):
+    """HumanEval+ by EvalPlus's oracle; its base score is EvalPlus's HumanEval."""
+
+    name = "humaneval-plus"
+    title = "HumanEval+"
+    recipe = "EvalPlus 26d6d00b: the answers of the official solution on base and plus inputs, 4 s a call."
+    sampling = Sampling(max_tokens=768)
+    metrics = BASE_AND_PLUS
+    cut_when_scored = False
+
+    def sources(self) -> tuple[Source, ...]:
+        where = "https://github.com/evalplus/humanevalplus_release, release v0.1.10, HumanEvalPlus.jsonl.gz"
+        names = ("HumanEvalPlus.jsonl", "HumanEvalPlus-v0.1.10.jsonl")
+        return (Source(names=names, where=where, licence="Apache-2.0"),)
+
+    def problems(self, rows: Mapping[str, Sequence[Row]]) -> list[PlusProblem]:
+        return [self._problem(row) for row in rows[""]]
+
+    def _problem(self, row: Row) -> PlusProblem:
+        return PlusProblem(
+            id=row["task_id"],
+            prompt=row["prompt"],
+            stops=STOPS,
+            reference=row["canonical_solution"],
+            entry_point=row["entry_point"],
+            base=tuple(map(tuple, row["base_input"])),
+            plus=tuple(map(tuple, row["plus_input"])),
+            tolerance=row["atol"],
+            mbpp=False,
+        )
+
+    def reference_work(self, problem: PlusProblem) -> tuple[Work, ...]:
+        return differential.reference_work(problem)
+
+    def check(
+        self, problem: PlusProblem, completion: str, reference: Sequence[Run] = (), *, whole: bool = False
+    ) -> Check:
+        return differential.check(problem, completion if whole else problem.prompt + completion, reference)
