@@ -31,7 +31,7 @@ class Source:
     """One official file."""
 
     names: tuple[str, ...]
-    """Names it may have, without `.gz`; `*` stands for anything."""
+    """Names it may have, without `.gz`, the best first; `*` stands for anything. One may begin with its folder."""
     where: str
     """Where to get it: a repository or a page, and the name there."""
     licence: str
@@ -70,7 +70,9 @@ class Data:
 T = TypeVar("T")
 
 
-def load(sources: Sequence[Source], path: Path, *, benchmark: str, make: Callable[[Mapping[str, Sequence[Row]]], T]) -> tuple[T, Data]:
+def load(
+    sources: Sequence[Source], path: Path, *, benchmark: str, make: Callable[[Mapping[str, Sequence[Row]]], T]
+) -> tuple[T, Data]:
     """Read a benchmark's files and make its problems of them.
 
     Raises StarsmithError as `read` does, and where the rows are not those of the benchmark.
@@ -146,7 +148,7 @@ def _places(source: Source, path: Path, *, alone: bool) -> list[Path]:
     if source.several:
         return below
     for name in source.names:
-        same = [each for each in below if fnmatch(each.name.removesuffix(".gz"), name)]
+        same = [each for each in below if _is_called(each, name)]
         depth = min((len(each.parts) for each in same), default=0)
         if same:
             return [each for each in same if len(each.parts) == depth]
@@ -154,7 +156,12 @@ def _places(source: Source, path: Path, *, alone: bool) -> list[Path]:
 
 
 def _has_name(path: Path, source: Source) -> bool:
-    return any(fnmatch(path.name.removesuffix(".gz"), name) for name in source.names)
+    return any(_is_called(path, name) for name in source.names)
+
+
+def _is_called(path: Path, name: str) -> bool:
+    called = path.as_posix().removesuffix(".gz")
+    return fnmatch(called, f"*/{name}") if "/" in name else fnmatch(called.rpartition("/")[2], name)
 
 
 def _where(sources: Sequence[Source]) -> str:
@@ -211,7 +218,12 @@ def _parquet(content: bytes) -> list[Row]:
 
 
 def _json(name: str, text: str) -> list[Row]:
-    """Return the objects of JSON lines, of an array, or the one object of a file that holds one."""
+    """Return the objects of JSON lines, of an array, or the one object of a file that holds one.
+
+    Of an official Python file the one row is its text.
+    """
+    if name.endswith(".py"):
+        return [{"text": text}]
     if not name.endswith(".json"):
         return [json.loads(line) for line in text.split("\n") if line.strip()]
     whole = json.loads(text)

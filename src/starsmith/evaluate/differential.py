@@ -32,7 +32,7 @@ AS_SETS: Final = {
 """MBPP+ tasks of which the order and the number of items do not count."""
 
 _CALL: Final = "starsmith_call_"
-_WRAPPER: Final = f'''
+_WRAPPER: Final = f"""
 import signal as starsmith_signal_, sys as starsmith_sys_
 class StarsmithTime_(BaseException): pass
 def starsmith_stop_(number, frame): raise StarsmithTime_("this call took too long")
@@ -50,7 +50,7 @@ def {_CALL}(*arguments):
         return starsmith_plain_(value) if "numpy" in starsmith_sys_.modules else value
     finally:
         starsmith_signal_.setitimer(starsmith_signal_.ITIMER_PROF, 0)
-'''
+"""
 """Runs inside the sandbox after a candidate, which can break it only to its own loss."""
 
 Arguments = tuple[Any, ...]

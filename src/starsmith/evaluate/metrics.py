@@ -53,7 +53,7 @@ def estimate(values: Sequence[float], *, resamples: int = RESAMPLES, seed: int =
         raise ValueError("no values")
     size, value = len(values), sum(values) / len(values)
     # Seeded, and for statistics only.
-    draw = random.Random(seed)  # noqa: S311
+    draw = random.Random(seed)
     means = sorted(sum(draw.choices(values, k=size)) / size for _ in range(resamples))
     low, high = (_quantile(means, share) for share in ((1 - _CONFIDENCE) / 2, (1 + _CONFIDENCE) / 2))
     return Estimate(value=value, low=min(low, value), high=max(high, value), problems=size)

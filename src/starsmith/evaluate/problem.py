@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final, Generic, Literal, TypeVar
 
 from starsmith.errors import StarsmithError
-from starsmith.evaluate import metrics
 from starsmith.evaluate.dataset import Row, Source
+from starsmith.evaluate.metrics import Estimate, estimate, pass_at_k
 from starsmith.evaluate.run import Command, Limits, Program, Run
 
 Work = Program | Command
@@ -200,7 +200,7 @@ class Benchmark(ABC, Generic[P]):
         counted = self.counted(verdicts)
         if metric.k:
             passed = sum(_share(verdict, metric) >= 1 for verdict in counted)
-            return metrics.pass_at_k(len(counted), passed, metric.k) if len(counted) >= metric.k else None
+            return pass_at_k(len(counted), passed, metric.k) if len(counted) >= metric.k else None
         shares = [
             _share(verdict, metric) for verdict in counted if not metric.optional or metric.score in verdict.scores
         ]
@@ -208,7 +208,7 @@ class Benchmark(ABC, Generic[P]):
 
     def summary(
         self, problems: Iterable[P], verdicts: Mapping[str, Sequence[Verdict]]
-    ) -> dict[str, dict[str, metrics.Estimate]]:
+    ) -> dict[str, dict[str, Estimate]]:
         """Return group -> metric -> estimate over the problems that have verdicts; the group "" is all of them."""
         values: dict[str, dict[str, list[float]]] = {}
         for problem in problems:
@@ -217,7 +217,7 @@ class Benchmark(ABC, Generic[P]):
                 for group in {"", problem.group} if value is not None else ():
                     values.setdefault(group, {}).setdefault(metric.name, []).append(value)  # type: ignore[arg-type]
         return {
-            group: {name: metrics.estimate(found) for name, found in by_name.items()}
+            group: {name: estimate(found) for name, found in by_name.items()}
             for group, by_name in sorted(values.items())
         }
 
@@ -250,9 +250,7 @@ BESIDE: Final = Option(
 
 def tested(source: str, problem: TestedProblem, *, seconds: float, where: str) -> Check:
     """Return the check of a Python program by its official test; `where` is the value of the option `test`."""
-    program = Program(
-        id=problem.id, source=source, test=problem.test, beside=where == "beside", limits=limits(seconds)
-    )
+    program = Program(id=problem.id, source=source, test=problem.test, beside=where == "beside", limits=limits(seconds))
     return Check(work=(program,), judge=of_run)
 
 
