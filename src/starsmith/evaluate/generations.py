@@ -30,6 +30,7 @@ MOST_NAMED: Final = 10
 
 _TEXTS: Final = ("completion", "solution", "completions", "solutions", "generation", "generations", "output")
 _ID_AT_THE_START: Final = re.compile(rb'"(?:task_id|id|name)"\s*:\s*("(?:[^"\\]|\\.){1,300}"|\d{1,12})')
+_NUMBERED: Final = "Mbpp/"
 _PIECE: Final = 1 << 16
 
 
@@ -101,10 +102,14 @@ class Generations:
         self.report = Report()
         self._path, self._tasks, self._samples = path, tasks, samples
         self._known = set(tasks)
-        # MBPP's ids are numbers, and are written in either way.
-        self._by_tail = {task.rpartition("/")[2]: task for task in tasks}
-        if len(self._by_tail) != len(self._known):
-            self._by_tail = {}
+        # MBPP's ids are numbers, and are written with and without `Mbpp/`.
+        numbers = [task.removeprefix(_NUMBERED) for task in tasks]
+        self._others = {
+            form: task
+            for task, number in zip(tasks, numbers, strict=True)
+            if number.isdigit()
+            for form in (number, _NUMBERED + number)
+        }
 
     def __iter__(self) -> Iterator[Generation]:
         self.report = Report()
@@ -114,7 +119,7 @@ class Generations:
                 open_plain(self._path) as packed,
                 gzip.open(packed) if self._path.suffix == ".gz" else packed as file,
             ):
-                for generation in read(file):  # type: ignore[arg-type]
+                for generation in read(file):
                     yield from self._taken(generation)
         except (OSError, EOFError, zlib.error) as error:
             raise StarsmithError(f"{self._path}: cannot be read: {error}") from None
@@ -122,7 +127,7 @@ class Generations:
 
     def _taken(self, found: Generation) -> Iterator[Generation]:
         report = self.report
-        task = found.task if found.task in self._known else self._by_tail.get(found.task.rpartition("/")[2], "")
+        task = found.task if found.task in self._known else self._others.get(found.task, "")
         if not task:
             report.unknown[found.task] += 1
         elif self._samples is not None and report.counts[task] >= self._samples:
@@ -162,7 +167,7 @@ class Generations:
         if key is None or not isinstance(task, str | int):
             found = ", ".join(map(repr, list(row)[:8]))
             raise StarsmithError(
-                f"{self._path}, line {number}: expected task_id and completion, or solution; found {found or 'nothing'}."
+                f"{self._path}, line {number}: expected task_id and completion or solution; found {found or 'nothing'}."
             )
         texts = row[key] if isinstance(row[key], list) else [row[key]]
         for text in texts:
