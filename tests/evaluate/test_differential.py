@@ -11,8 +11,8 @@ from starsmith.evaluate import differential
 from starsmith.evaluate.benchmarks import benchmark
 from starsmith.evaluate.dataset import load
 from starsmith.evaluate.differential import PlusProblem, first_difference
-from starsmith.evaluate.inside.wire import Opaque
 from starsmith.evaluate.inputs import mbpp_arguments
+from starsmith.evaluate.inside.wire import Opaque
 from starsmith.evaluate.run import Output, Run
 
 

@@ -97,7 +97,8 @@ def test_the_end_of_a_statement():
 DS_ROW = {
     "prompt": "Q\nBEGIN SOLUTION\n<code>\n",
     "reference_code": "result = 1",
-    "code_context": "def test_execution(code):\n    space = {}\n    exec(code, space)\n    assert space['result'] == 1\n",
+    "code_context": "def test_execution(code):\n    space = {}\n    exec(code, space)\n"
+    "    assert space['result'] == 1\n",
     "metadata": {"problem_id": 7, "library": "Numpy"},
 }
 
