@@ -248,7 +248,7 @@ BESIDE: Final = Option(
 )
 
 
-def tested(source: str, problem: TestedProblem, *, seconds: float, where: str) -> Check:
+def by_its_test(source: str, problem: TestedProblem, *, seconds: float, where: str) -> Check:
     """Return the check of a Python program by its official test; `where` is the value of the option `test`."""
     program = Program(id=problem.id, source=source, test=problem.test, beside=where == "beside", limits=limits(seconds))
     return Check(work=(program,), judge=of_run)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from starsmith.evaluate.dataset import Row, Source
-from starsmith.evaluate.problem import BESIDE, Benchmark, Check, Metric, Option, Sampling, TestedProblem, tested
+from starsmith.evaluate.problem import BESIDE, Benchmark, Check, Metric, Option, Sampling, TestedProblem, by_its_test
 from starsmith.evaluate.run import Run
 
 STOPS: Final = ("\nclass", "\ndef", "\n#", "\n@", "\nprint", "\nif", "\n```", "<file_sep>")
@@ -60,7 +60,7 @@ class HumanEval(Benchmark[TestedProblem]):
         self, problem: TestedProblem, completion: str, reference: Sequence[Run] = (), *, whole: bool = False
     ) -> Check:
         source = completion if whole else self._program(problem, completion)
-        return tested(source, problem, seconds=SECONDS, where=self.options["test"])
+        return by_its_test(source, problem, seconds=SECONDS, where=self.options["test"])
 
     def _program(self, problem: TestedProblem, completion: str) -> str:
         begins_a_line = completion.lstrip(" \t").startswith(("\n", "\r")) or not completion

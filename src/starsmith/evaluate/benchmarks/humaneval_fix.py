@@ -11,7 +11,16 @@ from typing import Final
 
 from starsmith.evaluate.dataset import Row, Source
 from starsmith.evaluate.fix_toolchains import PACKAGES_OF_GO, TOOLCHAINS, cpp_program, go_program, rust_program
-from starsmith.evaluate.problem import BESIDE, END_OF_TEXT, Benchmark, Check, Option, Sampling, TestedProblem, tested
+from starsmith.evaluate.problem import (
+    BESIDE,
+    END_OF_TEXT,
+    Benchmark,
+    Check,
+    Option,
+    Sampling,
+    TestedProblem,
+    by_its_test,
+)
 from starsmith.evaluate.run import Run
 
 PYTHON_SECONDS: Final = 10.0
@@ -116,7 +125,7 @@ class HumanEvalFix(Benchmark[FixProblem]):
         program = completion if whole else head + completion
         if problem.language == "python":
             source = f"{_PYTHON_IMPORTS}{program}".strip()
-            return tested(source, problem, seconds=PYTHON_SECONDS, where=self.options["test"])
+            return by_its_test(source, problem, seconds=PYTHON_SECONDS, where=self.options["test"])
         tools = TOOLCHAINS[problem.language]
         work = tools.command(_whole(problem, program) + problem.test, name=problem.id)
         return Check(work=(work,), judge=lambda runs: tools.judged(runs[0]))

@@ -20,8 +20,8 @@ from starsmith.evaluate.problem import (
     Problem,
     Sampling,
     TestedProblem,
+    by_its_test,
     matched,
-    tested,
 )
 from starsmith.evaluate.run import Run
 
@@ -114,4 +114,4 @@ class HumanEvalInfilling(Benchmark[TestedProblem]):
         self, problem: TestedProblem, completion: str, reference: Sequence[Run] = (), *, whole: bool = False
     ) -> Check:
         source = completion if whole else f"{problem.prompt}{completion}{problem.suffix}"
-        return tested(source, problem, seconds=SECONDS, where=self.options["test"])
+        return by_its_test(source, problem, seconds=SECONDS, where=self.options["test"])

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from starsmith.evaluate.dataset import Row, Source
-from starsmith.evaluate.problem import BESIDE, Benchmark, Check, Option, Sampling, TestedProblem, tested
+from starsmith.evaluate.problem import BESIDE, Benchmark, Check, Option, Sampling, TestedProblem, by_its_test
 from starsmith.evaluate.run import Run
 
 STOPS: Final = ("\nclass", "\nassert", '\n"""', "\nprint", "\nif", "\n<|/", "\n```")
@@ -56,4 +56,4 @@ class Mbpp(Benchmark[TestedProblem]):
         self, problem: TestedProblem, completion: str, reference: Sequence[Run] = (), *, whole: bool = False
     ) -> Check:
         source = problem.setup + (completion if whole else problem.prompt + completion)
-        return tested(source, problem, seconds=SECONDS, where=self.options["test"])
+        return by_its_test(source, problem, seconds=SECONDS, where=self.options["test"])
