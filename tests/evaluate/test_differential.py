@@ -139,6 +139,11 @@ def test_the_wrapper_in_the_process_of_a_test():
     assert list(space[program.entry_point](1)) == [1, 1]
     with pytest.raises(BaseException, match="too long"):
         space[program.entry_point](3)
+    long = differential.program(problem("f"), "def f(x): return x * 'ab'", [(1,)], 0.2, 1.0)
+    exec(long.source, space)
+    mark, size, digest = space[long.entry_point](60_000)
+    assert (mark, size, len(digest)) == ("digest", 120_000, 64)
+    assert space[long.entry_point](60_001)[2] != digest
     listed = differential.program(problem("Diff"), source.replace("f(", "Diff("), [(1,)], 0.2, 1.0)
     exec(listed.source, space)
     assert space[listed.entry_point](1) == [1, 1]
