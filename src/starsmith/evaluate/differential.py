@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from starsmith.evaluate.problem import Check, Problem, Verdict, limits
+from starsmith.evaluate.problem import Check, Option, Problem, Verdict, limits
 from starsmith.evaluate.run import Output, Program, Run
 
 LEAST_SECONDS: Final = 4.0
@@ -60,6 +60,13 @@ def {_CALL}(*arguments):
 """
 """Runs inside the sandbox after a candidate, which can break it only to its own loss."""
 
+FLOATS: Final = Option(
+    name="floats",
+    values=("tolerant", "exact"),
+    says="tolerant: within the tolerances of EvalPlus 26d6d00b. exact: only equal floats are right, as in some recorded "
+    "results of April 2024 (HumanEval/21 and Mbpp/14 of StarCoder2-15B-Instruct differ in the last bit and failed).",
+)
+
 Arguments = tuple[Any, ...]
 
 
@@ -75,6 +82,8 @@ class PlusProblem(Problem):
     tolerance: float
     """Absolute tolerance; 0 for equality, which for floats becomes FLOAT_TOLERANCE."""
     mbpp: bool
+    exact: bool = False
+    """No tolerance for floats: the option `floats`."""
 
     @property
     def as_set(self) -> bool:
@@ -169,7 +178,7 @@ def _is_right(problem: PlusProblem, arguments: Arguments, found: Any, official: 
         right = found == (official is not None) if isinstance(found, bool) else (found is None) == (official is None)
     else:
         right = found == official or bool(special and special(arguments, found, tolerance))
-    if right or tolerance == 0:
+    if right or tolerance == 0 or problem.exact:
         return right
     return type(found) is type(official) and _sizes_agree(found, official) and all_close(found, official, tolerance)
 

@@ -30,6 +30,7 @@ class HumanEvalPlus(Benchmark[PlusProblem]):
     recipe = "EvalPlus 26d6d00b: the answers of the official solution on base and plus inputs, 4 s a call."
     sampling = Sampling(max_tokens=768)
     metrics = BASE_AND_PLUS
+    known_options = (differential.FLOATS,)
     cut_when_scored = False
 
     def sources(self) -> tuple[Source, ...]:
@@ -51,6 +52,7 @@ class HumanEvalPlus(Benchmark[PlusProblem]):
             plus=tuple(map(tuple, row["plus_input"])),
             tolerance=row["atol"],
             mbpp=False,
+            exact=self.options["floats"] == "exact",
         )
 
     def reference_work(self, problem: PlusProblem) -> tuple[Work, ...]:

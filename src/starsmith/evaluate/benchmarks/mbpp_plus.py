@@ -32,7 +32,7 @@ class MbppPlus(Benchmark[PlusProblem]):
     recipe = "EvalPlus 26d6d00b: the answers of the official solution on base and plus inputs, 4 s a call."
     sampling = Sampling(max_tokens=768)
     metrics = BASE_AND_PLUS
-    known_options = (EDITION,)
+    known_options = (EDITION, differential.FLOATS)
     cut_when_scored = False
 
     def sources(self) -> tuple[Source, ...]:
@@ -56,6 +56,7 @@ class MbppPlus(Benchmark[PlusProblem]):
             plus=tuple(mbpp_arguments(task, given) for given in row["plus_input"]),
             tolerance=row["atol"],
             mbpp=True,
+            exact=self.options["floats"] == "exact",
         )
 
     def reference_work(self, problem: PlusProblem) -> tuple[Work, ...]:
