@@ -63,7 +63,7 @@ def {_CALL}(*arguments):
 FLOATS: Final = Option(
     name="floats",
     values=("tolerant", "exact"),
-    says="tolerant: within the tolerances of EvalPlus 26d6d00b. exact: only equal floats are right, as in some recorded "
+    says="tolerant: within the tolerances of EvalPlus 26d6d00b. exact: only equal floats are right, as in recorded "
     "results of April 2024 (HumanEval/21 and Mbpp/14 of StarCoder2-15B-Instruct differ in the last bit and failed).",
 )
 
