@@ -254,6 +254,8 @@ def _generator(arguments: argparse.Namespace) -> "Generator":
 def _model_folder(given: str) -> Path:
     """Return the folder of a model; that of a training run has it within."""
     folder = Path(given)
+    if (folder / "metrics.jsonl").exists() and not (folder / "model").is_dir():
+        raise StarsmithError(f"The run {folder} is not finished. Go on with `starsmith train RECIPE --resume`.")
     return folder / "model" if not (folder / "config.json").exists() and (folder / "model").is_dir() else folder
 
 

@@ -260,9 +260,8 @@ class _Run:
             seconds=loop.seconds,
         )
         if bits is not None:
-            command = f"starsmith train {self.out.with_suffix('.toml').name}"
             record["evaluation"] = [
-                {"benchmark": "held-out text", "metric": "bits per byte", "value": round(bits, 4), "command": command}
+                {"benchmark": "held-out text", "metric": "bits per byte", "value": round(bits, 4), "command": "train"}
             ]
         export_hf(whole_model, folder, tokenizer=self.pack.tokenizer, record=record)
         return folder
