@@ -2,13 +2,13 @@
 
 import re
 import sysconfig
-import time
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from processor_time import takes_at_most
 
 from starsmith.curate.encoded_data import find_encoded_data
 from starsmith.curate.kernel import text_buffers
@@ -138,11 +138,8 @@ def test_near_misses_take_linear_time(unit: bytes) -> None:
     """Ten times the text may not take much more than ten times as long; quadratic time would take a hundred."""
     text = unit * (NEAR_MISS_BYTES // len(unit))
     whole = len(text) // len(unit) // 10 * len(unit)
-    assert _seconds(text) < 60 * max(_seconds(text[:whole]), 0.001)
+    assert takes_at_most(60, lambda: _find(text), lambda: _find(text[:whole]))
 
 
-def _seconds(text: bytes) -> float:
-    buffers = text_buffers(pa.array([text], pa.large_binary()))
-    started = time.process_time()
-    find_encoded_data(*buffers, hex_spaces=True)
-    return time.process_time() - started
+def _find(text: bytes) -> object:
+    return find_encoded_data(*text_buffers(pa.array([text], pa.large_binary())), hex_spaces=True)
