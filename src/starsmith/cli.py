@@ -16,6 +16,7 @@ from typing import Any, TextIO
 from starsmith import __version__
 from starsmith.command import Parser, add_command, add_engine, engine_options, print_json
 from starsmith.errors import StarsmithError, UsageError
+from starsmith.eval_cli import add_eval
 from starsmith.model_cli import add_model_commands
 from starsmith.opt_out_cli import add_opt_out
 
@@ -36,6 +37,7 @@ def parser() -> argparse.ArgumentParser:
     _add_gc(commands)
     add_opt_out(commands)
     add_model_commands(commands)
+    add_eval(commands)
     return top
 
 

@@ -7,7 +7,7 @@ says what is to be run, and what the outcome means. Whoever scores takes the wor
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Final, Generic, Literal, TypeVar
+from typing import Any, ClassVar, Final, Generic, Literal, Protocol, TypeVar
 
 from starsmith.errors import StarsmithError
 from starsmith.evaluate.dataset import Row, Source
@@ -128,6 +128,18 @@ class Option:
     says: str
 
 
+class Tools(Protocol):
+    """Compilers and interpreters of one language, as `toolchains` has them."""
+
+    @property
+    def language(self) -> str: ...
+
+    @property
+    def get(self) -> str: ...
+
+    def probe(self) -> Command: ...
+
+
 class Benchmark(ABC, Generic[P]):
     """A benchmark: an official recipe, versioned. Make one with `benchmarks.benchmark(name, options)`.
 
@@ -146,6 +158,8 @@ class Benchmark(ABC, Generic[P]):
     known_options: ClassVar[tuple[Option, ...]] = ()
     cut_when_scored: ClassVar[bool] = True
     """Whether the official scorer cuts a completion. False: what a generations file holds is taken as it is."""
+    toolchains: ClassVar[Mapping[str, Tools]] = {}
+    """By language: what its programs need. Languages that are not here need the interpreter alone."""
     python_packages: ClassVar[tuple[str, ...]] = ()
     """What the interpreter inside the sandbox needs beside the standard library."""
 

@@ -68,6 +68,7 @@ class HumanEvalFix(Benchmark[FixProblem]):
     title = "HumanEvalFix"
     recipe = "BigCode evaluation harness 8fc5bae6, humanevalfixtests: 20 samples, cut at the end of the function."
     languages = LANGUAGES
+    toolchains = TOOLCHAINS
     sampling = Sampling(temperature=0.2, top_p=0.95, samples=20)
     known_options = (LANGUAGE, FORM, CONTEXT, BESIDE)
 

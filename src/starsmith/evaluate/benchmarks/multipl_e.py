@@ -27,6 +27,7 @@ class MultiplE(Benchmark[TestedProblem]):
     title = "MultiPL-E (HumanEval)"
     recipe = "BigCode evaluation harness 8fc5bae6: stripped prompt, stop tokens of the file, pass by exit code."
     languages = tuple(TOOLCHAINS)
+    toolchains = TOOLCHAINS
     sampling = Sampling(temperature=0.2, top_p=0.95, samples=50)
     known_options = (LANGUAGE,)
 
