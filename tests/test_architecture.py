@@ -22,9 +22,9 @@ LAYERS: list[set[str]] = [
     {"storage", "disk", "object_store", "object_folder", "claims"},
     {"part_file", "table", "ranged_rows", "ledger"},
     {"recipe", "settings_reader", "engines", "job", "workspace", "command"},
-    {"sources", "curate", "format", "evaluate"},
+    {"sources", "curate", "format"},
     {"model"},
-    {"train"},
+    {"train", "evaluate"},
     {"shard", "origins", "licences", "benchmarks", "collect", "annotate", "decide", "near", "near_pairs", "release"}
     | {"near_ranges", "summary", "builder", "decisions", "increment", "released", "detectors", "scan", "scan_rows"},
     {"govern"},
@@ -54,14 +54,14 @@ HEAVY: dict[str, set[str]] = {
     "licenseclassifier": {"starsmith.curate.licence_text"},
     "chardet": {"starsmith.curate.encoding"},
     "rich": {"starsmith.progress", "starsmith.govern.terminal"},
-    "torch": {"starsmith.model.*", "starsmith.train.*"},
+    "torch": {"starsmith.model.*", "starsmith.train.*", "starsmith.evaluate.generators.public"},
     "tokenizers": {"starsmith.format.tokenizer_training"},
     "tiktoken": set(),
     "safetensors": {"starsmith.model.checkpoint", "starsmith.train.checkpoint"},
     "gguf": {"starsmith.model.export_gguf"},
     "starlette": {"starsmith.model.server"},
     "uvicorn": {"starsmith.model.server"},
-    "transformers": set(),
+    "transformers": {"starsmith.evaluate.generators.public"},
     "xllamacpp": set(),
 }
 """Where each heavy or young library may be imported: few places, so that it can be replaced."""

@@ -245,18 +245,10 @@ def run_train(arguments: argparse.Namespace) -> None:
 
 def _generator(arguments: argparse.Namespace) -> "Generator":
     with _extra():
-        from starsmith.model.checkpoint import load
+        from starsmith.model.checkpoint import load, model_folder
         from starsmith.model.generate import Generator
-    folder = _model_folder(arguments.model)
+    folder = model_folder(Path(arguments.model))
     return Generator(load(folder), _tokenizer(arguments, folder))
-
-
-def _model_folder(given: str) -> Path:
-    """Return the folder of a model; that of a training run has it within."""
-    folder = Path(given)
-    if (folder / "metrics.jsonl").exists() and not (folder / "model").is_dir():
-        raise StarsmithError(f"The run {folder} is not finished. Go on with `starsmith train RECIPE --resume`.")
-    return folder / "model" if not (folder / "config.json").exists() and (folder / "model").is_dir() else folder
 
 
 def _tokenizer(arguments: argparse.Namespace, folder: Path) -> Any:
@@ -353,11 +345,11 @@ def _repository_prompt(folder: Path, path: str) -> "list[Segment]":
 
 def run_export(arguments: argparse.Namespace) -> None:
     with _extra():
-        from starsmith.model.checkpoint import load
+        from starsmith.model.checkpoint import load, model_folder
         from starsmith.model.export_gguf import export_gguf
         from starsmith.model.export_hf import TYPES, export_hf
         from starsmith.model.training_record import read_record
-    folder, out = _model_folder(arguments.model), Path(arguments.out)
+    folder, out = model_folder(Path(arguments.model)), Path(arguments.out)
     model, tokenizer = load(folder), _tokenizer(arguments, folder)
     if arguments.format == "gguf":
         export_gguf(model, tokenizer, out, type_name=arguments.type or "f16", name=out.stem)

@@ -12,10 +12,10 @@ import pytest
 import uvicorn
 
 from starsmith.format import fill_in_middle
-from starsmith.format.sentinels import FIM_MIDDLE, FIM_PREFIX
+from starsmith.format.sentinels import FIM_MIDDLE, FIM_PREFIX, with_sentinels
 from starsmith.model.generate import Generation, Generator
 from starsmith.model.sampling import Sampling
-from starsmith.model.server import MOST_BYTES, Server, with_sentinels
+from starsmith.model.server import MOST_BYTES, Server
 
 
 @contextmanager

@@ -7,6 +7,7 @@ cannot become a sentinel, whatever it says; nothing is escaped, and nothing has 
 This module does not encode: `encoder` does.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -121,3 +122,16 @@ def shown(segments: Iterable[Segment]) -> str:
 def with_document(segments: Sequence[int | str], document_id: bytes) -> Segments:
     """Return segments whose every text comes from one document."""
     return [Piece(each, document_id) if isinstance(each, str) else each for each in segments]
+
+
+_SENTINEL: Final = re.compile("(" + "|".join(map(re.escape, SENTINELS)) + ")")
+
+
+def with_sentinels(text: str) -> list[Segment]:
+    """Return a text in which the names of sentinels are sentinels, as public prompts and some editors mean them.
+
+    >>> with_sentinels("<fim_prefix>a<fim_suffix>b<fim_middle>")
+    [1, 'a', 3, 'b', 2]
+    """
+    numbers = {name: number for number, name in enumerate(SENTINELS)}
+    return [numbers.get(part, part) for part in _SENTINEL.split(text) if part]

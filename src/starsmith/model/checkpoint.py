@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -142,6 +142,30 @@ def write_checksums(folder: Path) -> None:
     files = sorted(path for path in folder.iterdir() if path.is_file() and path.name != CHECKSUMS)
     sums = {path.name: {"bytes": path.stat().st_size, "sha256": _sha256(path)} for path in files}
     _write_json(folder / CHECKSUMS, sums)
+
+
+def model_folder(given: Path) -> Path:
+    """Return the folder of a model; that of a training run has it within.
+
+    Raises StarsmithError for a run that is not finished.
+    """
+    if (given / "metrics.jsonl").exists() and not (given / "model").is_dir():
+        raise StarsmithError(f"The run {given} is not finished. Go on with `starsmith train RECIPE --resume`.")
+    return given / "model" if not (given / CONFIG).exists() and (given / "model").is_dir() else given
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of the configuration and of each weights file, by name: what tells two models apart."""
+    names = {CONFIG, *_places(folder).values()}
+    known = _read_json(folder / CHECKSUMS) if (folder / CHECKSUMS).exists() else {}
+    found = {name: known.get(name, {}).get("sha256") for name in sorted(names)}
+    return {name: digest or _sha256(folder / name) for name, digest in found.items()}
+
+
+def file_digests(folder: Path, patterns: Iterable[str]) -> dict[str, str]:
+    """Return the SHA-256 of the files of a folder whose names match, by name."""
+    names = {path.name for pattern in patterns for path in folder.glob(pattern) if path.is_file()}
+    return {name: _sha256(folder / name) for name in sorted(names)}
 
 
 def read_config(folder: Path) -> ModelConfig:

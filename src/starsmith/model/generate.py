@@ -42,6 +42,7 @@ class Generation:
         top_logprobs: None for no log-probabilities; else how many of the likeliest tokens are told at each place.
         batch: the most rows that go at once.
         longer: go on past the positions the model was made for.
+        draws: the number by which each prompt draws (`sampling.choose`), in place of its own; empty for its own.
     """
 
     max_tokens: int = 128
@@ -51,6 +52,7 @@ class Generation:
     top_logprobs: int | None = None
     batch: int = 16
     longer: bool = False
+    draws: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("max_tokens", "batch"):
@@ -100,6 +102,8 @@ class Generator:
         how = how or Generation()
         if how.stop and self.tokens is None:
             raise StarsmithError("Stop strings need a tokenizer.")
+        if how.draws and len(how.draws) != len(prompts):
+            raise StarsmithError(f"draws has {len(how.draws)} numbers for {len(prompts)} prompts.")
         ids = [self._ids(prompt, row, how) for row, prompt in enumerate(prompts)]
         return self._pieces(ids, how)
 
@@ -131,6 +135,7 @@ class Generator:
 
     def _batch(self, ids: Sequence[Sequence[int]], rows: Sequence[int], how: Generation) -> Iterator[Piece]:
         told = {row: Telling(self.tokens, how.stop) for row in rows}
+        draws = [how.draws[row] for row in rows] if how.draws else rows
         with torch.inference_mode():
             decoder = self._decoder(len(rows))
             cache, logits_bv = self._read(ids, decoder, how.max_tokens)
@@ -138,7 +143,7 @@ class Generator:
             # Whoever takes the pieces runs in between, so inference mode ends before each.
             with torch.inference_mode():
                 logits_bv = logits_bv[:, : self._most]
-                next_b = choose(logits_bv, how.sampling, rows=rows, step=step)
+                next_b = choose(logits_bv, how.sampling, rows=draws, step=step)
                 scores = _scores(logits_bv, next_b, how.top_logprobs)
             for place, (row, number) in enumerate(zip(rows, next_b.tolist(), strict=True)):
                 if row in told:

@@ -41,7 +41,7 @@ def choose(logits_bv: Tensor, rule: Sampling, *, rows: Sequence[int], step: int)
     Args:
         logits_bv: of the next token.
         rule: how to choose.
-        rows: the number of each row, which decides what it draws.
+        rows: a number for each row, which decides what it draws.
         step: how many tokens were drawn before.
     """
     if rule.temperature == 0:

@@ -6,7 +6,6 @@ What this module does not do: it knows no chat, no users and no keys; put a prox
 """
 
 import json
-import re
 import threading
 import time
 import uuid
@@ -23,7 +22,7 @@ from starlette.routing import Route
 
 from starsmith.errors import StarsmithError
 from starsmith.format import fill_in_middle
-from starsmith.format.sentinels import SENTINELS, Segment
+from starsmith.format.sentinels import with_sentinels
 from starsmith.model.completion import Completion, Piece, TokenScore
 from starsmith.model.generate import Generation, Generator, Prompt
 from starsmith.model.sampling import Sampling
@@ -31,7 +30,6 @@ from starsmith.model.sampling import Sampling
 MOST_BYTES: Final = 16 << 20
 """Of a request's body."""
 MOST_PROMPTS: Final = 256
-_SENTINEL: Final = re.compile("(" + "|".join(map(re.escape, SENTINELS)) + ")")
 _Kind = TypeVar("_Kind")
 
 
@@ -194,16 +192,6 @@ class Server:
         except StarsmithError as error:
             yield _event({"error": {"message": str(error), "type": "invalid_request_error"}})
         yield "data: [DONE]\n\n"
-
-
-def with_sentinels(text: str) -> list[Segment]:
-    """Return a text in which the names of sentinels are sentinels.
-
-    >>> with_sentinels("<fim_prefix>a<fim_suffix>b<fim_middle>")
-    [1, 'a', 3, 'b', 2]
-    """
-    numbers = {name: number for number, name in enumerate(SENTINELS)}
-    return [numbers.get(part, part) for part in _SENTINEL.split(text) if part]
 
 
 async def _body(request: Request) -> dict[str, Any]:
