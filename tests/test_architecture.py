@@ -30,7 +30,7 @@ LAYERS: list[set[str]] = [
     {"govern"},
     {"pipeline", "collect_plan", "recollect"},
     {"departure", "removal", "purge", "build", "integrity"},
-    {"cli", "opt_out_cli", "model_cli", "eval_cli", "reference", "__main__"},
+    {"cli", "opt_out_cli", "model_cli", "eval_cli", "eval_run_cli", "eval_setup_cli"} | {"reference", "__main__"},
 ]
 """From the bottom up, by the first part of a module's name. A module imports from below, or beside it in no ring."""
 

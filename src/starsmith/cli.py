@@ -17,6 +17,8 @@ from starsmith import __version__
 from starsmith.command import Parser, add_command, add_engine, engine_options, print_json
 from starsmith.errors import StarsmithError, UsageError
 from starsmith.eval_cli import add_eval
+from starsmith.eval_run_cli import add_running
+from starsmith.eval_setup_cli import add_setting_up
 from starsmith.model_cli import add_model_commands
 from starsmith.opt_out_cli import add_opt_out
 
@@ -37,7 +39,9 @@ def parser() -> argparse.ArgumentParser:
     _add_gc(commands)
     add_opt_out(commands)
     add_model_commands(commands)
-    add_eval(commands)
+    actions = add_eval(commands)
+    add_running(actions)
+    add_setting_up(actions)
     return top
 
 

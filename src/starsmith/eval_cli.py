@@ -17,12 +17,13 @@ if TYPE_CHECKING:
 DATA_VARIABLE: Final = "STARSMITH_BENCHMARKS"
 
 
-def add_eval(commands: Any) -> None:
-    """Add `eval` and its commands to the command line."""
+def add_eval(commands: Any) -> Any:
+    """Add `eval` and its commands to the command line; return what further ones can be added to."""
     summary = "Run the paper's benchmarks on a model, or on what it wrote."
     group = commands.add_parser("eval", help=summary, description=summary)
     actions = group.add_subparsers(title="commands", dest="action", metavar="COMMAND", required=True)
     _add_score(actions)
+    return actions
 
 
 def _add_score(actions: Any) -> None:
@@ -58,7 +59,11 @@ def add_scoring(command: argparse.ArgumentParser) -> None:
     """Add the options that say how programs are run, and where the result goes."""
     command.add_argument("--out", metavar="R", required=True, help="the folder of the result")
     command.add_argument("--workers", metavar="N", type=positive, help="programs at a time (default: one per core)")
-    command.add_argument("--python", metavar="PATH", help="the interpreter that programs run under")
+    command.add_argument(
+        "--python",
+        metavar="PATH",
+        help="the interpreter that programs run under (default: the one of `eval setup`, where needed)",
+    )
     command.add_argument(
         "--unsafe-no-sandbox",
         action="store_true",
@@ -92,10 +97,12 @@ def data_path(arguments: argparse.Namespace) -> Path:
 
 def scoring_job(arguments: argparse.Namespace, generations: Path) -> "Job":
     """Return what the options of `add_benchmark` and `add_scoring` ask for."""
+    from starsmith.evaluate.environment import python_for
     from starsmith.evaluate.scoring import Job
 
+    made = chosen_benchmark(arguments)
     return Job(
-        benchmark=chosen_benchmark(arguments),
+        benchmark=made,
         data=data_path(arguments),
         generations=generations,
         out=Path(arguments.out),
@@ -103,7 +110,7 @@ def scoring_job(arguments: argparse.Namespace, generations: Path) -> "Job":
         first=arguments.first,
         samples=arguments.samples,
         workers=arguments.workers or len(os.sched_getaffinity(0)),
-        python=Path(arguments.python) if arguments.python else None,
+        python=Path(arguments.python) if arguments.python else python_for(made),
         unsafe=arguments.unsafe_no_sandbox,
         command=["starsmith", *sys.argv[1:]],
     )

@@ -126,17 +126,32 @@ def _warning(file: File, benchmark: str) -> str:
 
 def _found(sources: Sequence[Source], path: Path, benchmark: str) -> list[tuple[Source, list[Path]]]:
     """Return each source that has places, with them."""
-    found = [(source, _places(source, path, alone=len(sources) == 1)) for source in sources]
-    lacking = [source for source, places in found if not places and not source.optional]
-    if lacking or not any(places for _, places in found):
+    found = places(sources, path)
+    lacking = [source for source, there in found if not there and not source.optional]
+    if lacking or not any(there for _, there in found):
         lacking = lacking or list(sources[:1])
         names = ", ".join(source.names[0] for source in lacking)
         raise StarsmithError(f"{path}: no {names}, which {benchmark} needs. {_where(lacking)}")
-    for source, places in found:
-        if len(places) > 1 and not source.several:
-            both = " and ".join(str(place) for place in places[:2])
+    for source, there in found:
+        if len(there) > 1 and not source.several:
+            both = " and ".join(str(place) for place in there[:2])
             raise StarsmithError(f"{benchmark}: both {both} could be meant; name the one file, or its folder.")
-    return [(source, places) for source, places in found if places]
+    return [(source, there) for source, there in found if there]
+
+
+def places(sources: Sequence[Source], path: Path | None) -> list[tuple[Source, list[Path]]]:
+    """Return each source with the files at `path` that could be meant: none, one, or several, which `read` refuses."""
+    if path is None:
+        return [(source, []) for source in sources]
+    return [(source, _places(source, path, alone=len(sources) == 1)) for source in sources]
+
+
+def known_version(path: Path) -> str:
+    """Return which version of an official file this is; empty where that is not known.
+
+    Raises StarsmithError for a file that cannot be read.
+    """
+    return known_versions().get(hashlib.sha256(_content(path)).hexdigest(), "")
 
 
 def _places(source: Source, path: Path, *, alone: bool) -> list[Path]:
@@ -161,7 +176,7 @@ def _has_name(path: Path, source: Source) -> bool:
 
 def _is_called(path: Path, name: str) -> bool:
     called = path.as_posix().removesuffix(".gz")
-    return fnmatch(called, f"*/{name}") if "/" in name else fnmatch(called.rpartition("/")[2], name)
+    return fnmatch(f"/{called}", f"*/{name}") if "/" in name else fnmatch(called.rpartition("/")[2], name)
 
 
 def _where(sources: Sequence[Source]) -> str:

@@ -81,7 +81,7 @@ def score(job: Job, reporter: Reporter) -> Result:
     """
     made = job.benchmark
     problems, data = load(made.sources(), job.data, benchmark=made.title, make=made.problems)
-    chosen = _chosen(problems, job)
+    chosen = chosen_problems(problems, job.benchmark, job.problems, job.first)
     python = interpreter(job.python)
     with _held(job.out), _unsafe_told(job, reporter):
         around = surroundings.look(made, chosen, python, unsafe=job.unsafe)
@@ -110,15 +110,19 @@ def score(job: Job, reporter: Reporter) -> Result:
     return result
 
 
-def _chosen(problems: Sequence[Problem], job: Job) -> Sequence[Problem]:
+def chosen_problems(
+    problems: Sequence[Problem], made: Benchmark[Any], ids: Sequence[str], first: int | None
+) -> Sequence[Problem]:
+    """Return the problems that have these ids, or all where there are none; of these the `first` many.
+
+    Raises StarsmithError for an id that the benchmark does not have.
+    """
     known = {problem.id: problem for problem in problems}
-    unknown = [name for name in job.problems if name not in known]
+    unknown = [name for name in ids if name not in known]
     if unknown:
-        raise StarsmithError(
-            f"{job.benchmark.title} has no problem {unknown[0]!r}; its ids look like {next(iter(known))}."
-        )
-    wanted = set(job.problems)
-    return [problem for problem in problems if problem.id in wanted or not wanted][: job.first]
+        raise StarsmithError(f"{made.title} has no problem {unknown[0]!r}; its ids look like {next(iter(known))}.")
+    wanted = set(ids)
+    return [problem for problem in problems if problem.id in wanted or not wanted][:first]
 
 
 @contextmanager

@@ -197,7 +197,7 @@ TOOLCHAINS: Final[Mapping[str, Toolchain]] = {
         "program.rkt",
         ("racket",),
         probes=(("racket", "--version"), ("racket", "-l", "rackunit")),
-        get="Debian: racket",
+        get="Debian: racket, racket-common",
         seconds=15,
         # rackunit ends with 0 even where tests fail.
         passed=_silent,

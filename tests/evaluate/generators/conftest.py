@@ -10,7 +10,6 @@ from starsmith.evaluate.benchmarks.humaneval import STOPS
 from starsmith.evaluate.benchmarks.humaneval_plus import HumanEvalPlus
 from starsmith.evaluate.dataset import Data, File
 from starsmith.evaluate.problem import Problem
-from starsmith.format.tokenizer import TOKENIZER_FILE
 from starsmith.format.tokenizer_training import trained_on
 from starsmith.model.checkpoint import save
 from starsmith.model.config import PRESETS
@@ -36,7 +35,7 @@ def model_folder(tmp_path_factory):
         initializer_range=0.2,
     )
     folder = tmp_path_factory.mktemp("model") / "tiny"
-    save(StarCoder2(config).initialise(1).eval(), folder, files={TOKENIZER_FILE: bpe.files[TOKENIZER_FILE]})
+    save(StarCoder2(config).initialise(1).eval(), folder, files=bpe.files)
     return folder
 
 
@@ -45,7 +44,11 @@ def problems():
     """Prompts of many lengths, one of them too long for the model, and a gap."""
     texts = [f"def f{number}(a):\n" + "    a += 1\n" * number for number in range(9)]
     made = [Problem(id=f"T/{number}", prompt=text, stops=STOPS) for number, text in enumerate(texts)]
-    return [*made, Problem(id="T/long", prompt="x = 1\n" * 200), Problem(id="T/gap", prompt="a = ", suffix="\nb = 2")]
+    return [
+        *made,
+        Problem(id="T/long", prompt="x = 1\n" * 200, stops=STOPS),
+        Problem(id="T/gap", prompt="a = ", suffix="\nb = 2"),
+    ]
 
 
 @pytest.fixture(scope="session")

@@ -10,9 +10,10 @@ import time
 import pytest
 
 from starsmith.errors import StarsmithError
+from starsmith.evaluate import provenance
 from starsmith.evaluate.generations import Generations
 from starsmith.evaluate.generators.asked import all_asked
-from starsmith.evaluate.generators.generating import generate, read_record
+from starsmith.evaluate.generators.generating import generate
 from starsmith.evaluate.generators.journal import Journal
 from starsmith.evaluate.generators.own import OwnModel
 from starsmith.evaluate.problem import Sampling
@@ -75,7 +76,7 @@ def test_the_file_is_one_that_is_read(unbroken, problems):
 
 def test_the_record_says_what_determined_it(unbroken, model_folder):
     sampling, out = unbroken
-    record = read_record(out)
+    record = provenance.read(out)
     assert record["sampling"] == {
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
@@ -102,7 +103,7 @@ def test_an_interrupted_run_comes_to_the_same_bytes(unbroken, model, bench, prob
                 journal.write(b'{"task_id": "T/')
         asked += breaking.asked
     assert out.read_bytes() == whole.read_bytes()
-    assert read_record(out) == read_record(whole)
+    assert provenance.read(out) == provenance.read(whole)
     assert len(asked) == len(set(asked)) == len(problems) * sampling.samples
     assert sorted(path.name for path in tmp_path.iterdir()) == ["g.jsonl", "g.provenance.json"]
 
@@ -110,7 +111,7 @@ def test_an_interrupted_run_comes_to_the_same_bytes(unbroken, model, bench, prob
 def test_a_crash_between_file_and_record(unbroken, model, bench, problems, data, tmp_path, monkeypatch):
     sampling, whole = unbroken
     out = tmp_path / "g.jsonl"
-    target = "starsmith.evaluate.generators.generating._write_record"
+    target = "starsmith.evaluate.provenance.write"
     with monkeypatch.context() as patched:
         patched.setattr(target, lambda *given: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):

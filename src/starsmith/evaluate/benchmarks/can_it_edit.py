@@ -98,7 +98,13 @@ class CanItEdit(Benchmark[EditProblem]):
     def sources(self) -> tuple[Source, ...]:
         where = "https://huggingface.co/datasets/nuprl/CanItEdit"
         licence = "BSD-3-Clause with a machine learning restriction: must not be trained on"
-        return (Source(names=("canitedit.jsonl", "test*.parquet", "test.jsonl"), where=where, licence=licence),)
+        return (
+            Source(
+                names=("canitedit.jsonl", "CanItEdit/data/test*.parquet", "CanItEdit/test.jsonl"),
+                where=where,
+                licence=licence,
+            ),
+        )
 
     def problems(self, rows: Mapping[str, Sequence[Row]]) -> list[EditProblem]:
         return [

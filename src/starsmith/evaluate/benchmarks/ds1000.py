@@ -40,7 +40,7 @@ class Ds1000(Benchmark[DataProblem]):
 
     def sources(self) -> tuple[Source, ...]:
         where = "https://github.com/xlang-ai/DS-1000, data/ds1000.jsonl.gz"
-        return (Source(names=("ds1000.jsonl", "test.jsonl"), where=where, licence="CC-BY-SA-4.0"),)
+        return (Source(names=("ds1000.jsonl", "DS-1000/test.jsonl"), where=where, licence="CC-BY-SA-4.0"),)
 
     def problems(self, rows: Mapping[str, Sequence[Row]]) -> list[DataProblem]:
         chosen = self.options["library"]

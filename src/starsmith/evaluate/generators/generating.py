@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from starsmith import __version__
 from starsmith.errors import StarsmithError
+from starsmith.evaluate import provenance
 from starsmith.evaluate.dataset import Data
 from starsmith.evaluate.generators.asked import (
     PROMPTS_VERSION,
@@ -22,13 +23,11 @@ from starsmith.evaluate.generators.asked import (
     all_asked,
     refuse_samples_of_greedy,
 )
-from starsmith.evaluate.generators.journal import Journal, writing
+from starsmith.evaluate.generators.journal import Journal
 from starsmith.evaluate.problem import Benchmark, Problem, Sampling
-from starsmith.plain_file import read_plain
 from starsmith.progress import Reporter
 
 RECORD_VERSION: Final = 1
-_LARGEST_RECORD: Final = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,16 +35,10 @@ class Generated:
     """A generations file, and what there is to say of it."""
 
     path: Path
-    record: Path
     completions: int
     made: int
     """Completions made by this run; the others were there."""
     about: Mapping[str, Any]
-
-
-def record_path(generations: Path) -> Path:
-    """Return where the record of a generations file stands."""
-    return generations.with_name(f"{generations.name.removesuffix('.jsonl')}.provenance.json")
 
 
 def generate(
@@ -74,7 +67,7 @@ def generate(
     asked = all_asked(problems, sampling, seed=seed)
     about = _about(benchmark, asked, data, model, sampling, seed)
     if (digest := _finished(out, about)) is not None:
-        return Generated(path=out, record=record_path(out), completions=len(asked), made=0, about=about | digest)
+        return Generated(path=out, completions=len(asked), made=0, about=about | digest)
     by_id = {problem.id: problem for problem in problems}
     journal_path = out.with_name(f".{out.name}.journal")
     with Journal(journal_path, about) as journal:
@@ -88,9 +81,9 @@ def generate(
                 progress.advance(len(found))
         journal.write(out, (each.key for each in asked))
         digest = {"completions": len(asked), "sha256": _sha256(out)}
-        _write_record(record_path(out), about | digest)
+        provenance.write(out, about | digest)
         journal.remove()
-    return Generated(path=out, record=record_path(out), completions=len(asked), made=made, about=about | digest)
+    return Generated(path=out, completions=len(asked), made=made, about=about | digest)
 
 
 def _kept(benchmark: Benchmark[Any], problem: Problem, made: Made) -> Made:
@@ -132,7 +125,7 @@ def _finished(out: Path, about: Mapping[str, Any]) -> dict[str, Any] | None:
     if not out.exists():
         return None
     journal = out.with_name(f".{out.name}.journal")
-    record = read_record(out)
+    record = provenance.read(out)
     if record is None and journal.exists():
         # Ended between the last two steps; the journal has it all.
         return None
@@ -142,30 +135,6 @@ def _finished(out: Path, about: Mapping[str, Any]) -> dict[str, Any] | None:
     if _sha256(out) != digest["sha256"]:
         raise StarsmithError(f"{out} was changed after it was made; remove it, or name another --out.")
     return digest
-
-
-def read_record(generations: Path) -> dict[str, Any] | None:
-    """Return the record beside a generations file; None where there is none.
-
-    Raises StarsmithError for one that is damaged.
-    """
-    path = record_path(generations)
-    if not path.exists():
-        return None
-    try:
-        record = json.loads(read_plain(path, most=_LARGEST_RECORD))
-    except (ValueError, RecursionError) as error:
-        raise StarsmithError(f"{path} is damaged: {error}.") from None
-    if not isinstance(record, dict):
-        raise StarsmithError(f"{path} is damaged: expected an object.")
-    return record
-
-
-def _write_record(path: Path, record: Mapping[str, Any]) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    with writing(path):
-        partial.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        partial.replace(path)
 
 
 def _sha256(path: Path) -> str:

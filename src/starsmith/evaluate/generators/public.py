@@ -143,8 +143,8 @@ class _Row:
         if number in self._ends:
             self.finish = "stop"
             return
-        # Sentinels that are stop strings must be seen; the few others that a model writes are text then.
-        text = self._tokens.decode([*self.ids], skip_special_tokens=False, clean_up_tokenization_spaces=False)
-        self.text = cut(text, self._stops)
-        if self.text != text:
-            self.finish = "stop"
+        # A sentinel may be a stop string; as text of a completion it stands for nothing, as in ours.
+        shown = self._tokens.decode(self.ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        self.text = self._tokens.decode(self.ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        if cut(shown, self._stops) != shown:
+            self.text, self.finish = cut(self.text, self._stops), "stop"
