@@ -43,6 +43,11 @@ def test_paths_are_relative_to_the_recipe():
         ("batch = 12", "batch = 13", r"line 10: training.batch is 13, which is no multiple of the micro_batch of 3"),
         ("warm_up = 5", "warm_up = 50", r"line 14: optimizer.warm_up of 50 steps leaves nothing of the 50 steps"),
         ("warm_up = 5", "final_rate = 1.0", r"optimizer.final_rate is above the peak_rate of 0.0003"),
+        (
+            "warm_up = 5",
+            "peak_rate = 0.0\nfinal_rate = 0.0\nmatrix_rate = 1.0",
+            r"optimizer.matrix_rate needs a peak_rate",
+        ),
         ("weight = 2", "wait = 2", r"mixture.* number 1.* is not a key"),
         ("seed = 3", "sead = 3", r"sead is not part of a recipe"),
         ("steps = 50", "steps = 0", r"training.steps is 0"),
@@ -69,3 +74,10 @@ def test_a_batch_is_divided_among_processes():
     with pytest.raises(StarsmithError, match="not divisible among 3 processes"):
         for_processes(recipe, 3)
     assert dataclasses.replace(recipe).plain()["training"]["batch"] == 12
+
+
+def test_muon_is_for_one_process():
+    recipe = read(TEXT.replace("warm_up = 5", "warm_up = 5\nmatrix_rate = 0.02"))
+    assert for_processes(recipe, 1) == 4
+    with pytest.raises(StarsmithError, match="matrix_rate asks for Muon, which needs whole matrices, and 2 processes"):
+        for_processes(recipe, 2)

@@ -25,7 +25,6 @@ from starsmith.train.processes import Processes, assign, whole
 
 STATE_FILE: Final = "state.json"
 _FORMAT: Final = 1
-_MOMENTS: Final = ("exp_avg", "exp_avg_sq")
 _FILE_BYTES: Final = 4 << 30
 """Tensors are written in files of about this size: no process holds more of a sharded model than that at once."""
 
@@ -82,10 +81,8 @@ def _tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> Iterator[tup
     """Yield (kind, name, tensor) of all that training changes."""
     for name, parameter in model.named_parameters():
         yield "model", name, parameter
-        state = optimizer.state[parameter]
-        for moment in _MOMENTS:
-            yield "optimizer", f"{name}.{moment}", state[moment]
-        yield "optimizer", f"{name}.step", state["step"]
+        for moment, value in sorted(optimizer.state[parameter].items()):
+            yield "optimizer", f"{name}.{moment}", value
 
 
 def _generators(among: Processes) -> dict[str, Tensor]:

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,9 +16,9 @@ from starsmith.train.recipe import TrainingRecipe
 
 @torch.no_grad()
 def bits_per_byte(model: StarCoder2, pack: Pack, recipe: TrainingRecipe, among: Processes) -> float | None:
-    """Return the mean bits per byte of UTF-8 over the first held-out samples, or None if the pack holds none out.
+    """Return the mean bits per byte of UTF-8 over held-out samples, or None if the pack holds none out.
 
-    Sentinels have to be told too, and count as no bytes.
+    Samples are taken evenly from all that is held out. Sentinels have to be told too, and count as no bytes.
     """
     row = Row.of(pack.held_out)
     length, size = recipe.data.sequence_length, recipe.training.micro_batch
@@ -29,23 +30,22 @@ def bits_per_byte(model: StarCoder2, pack: Pack, recipe: TrainingRecipe, among: 
     bytes_of = torch.from_numpy(pack.token_bytes).to(among.device)
     total = torch.zeros(2, dtype=torch.float64, device=among.device)
     model.eval()
+    apart = row.samples(length) // (portions * share)
     for portion in range(portions):
         first = (portion * among.count + among.rank) * size
-        total += _portion(model, row, first, recipe, among, bytes_of)
+        samples = [(first + number) * apart for number in range(size)]
+        total += _portion(model, row, samples, recipe, among, bytes_of)
     model.train()
     nats, count = among.sum(total).tolist()
     return nats / math.log(2) / count if count else None
 
 
 def _portion(
-    model: StarCoder2, row: Row, first: int, recipe: TrainingRecipe, among: Processes, bytes_of: Tensor
+    model: StarCoder2, row: Row, samples: list[int], recipe: TrainingRecipe, among: Processes, bytes_of: Tensor
 ) -> Tensor:
     """Return (nats, bytes) of some samples."""
-    length, size = recipe.data.sequence_length, recipe.training.micro_batch
-    windows = torch.stack(
-        [torch.from_numpy(row.window((first + number) * length, length + 1)) for number in range(size)]
-    )
-    inputs, targets = tensors(windows.numpy(), among.device)
+    length = recipe.data.sequence_length
+    inputs, targets = tensors(np.stack([row.window(each * length, length + 1) for each in samples]), among.device)
     with autocast(recipe, among):
         mean = model.loss(inputs, targets)
     return torch.stack([mean.double() * targets.numel(), bytes_of[targets].sum().double()])

@@ -143,6 +143,8 @@ def _contradictions(recipe: TrainingRecipe) -> Iterator[tuple[KeyPath, str]]:
         )
     if optimizer.final_rate > optimizer.peak_rate:
         yield ("optimizer", "final_rate"), f"is above the peak_rate of {optimizer.peak_rate}."
+    if optimizer.matrix_rate and not optimizer.peak_rate:
+        yield ("optimizer", "matrix_rate"), "needs a peak_rate above 0, whose course it follows."
     if optimizer.warm_up >= training.steps:
         yield (
             ("optimizer", "warm_up"),
@@ -153,8 +155,13 @@ def _contradictions(recipe: TrainingRecipe) -> Iterator[tuple[KeyPath, str]]:
 def for_processes(recipe: TrainingRecipe, processes: int) -> int:
     """Return how many micro-batches each of several processes computes in a step.
 
-    Raises StarsmithError if the batch cannot be divided among them.
+    Raises StarsmithError if the batch cannot be divided among them, or the optimizer works in one process alone.
     """
+    if processes > 1 and recipe.optimizer.matrix_rate:
+        raise StarsmithError(
+            f"[optimizer] matrix_rate asks for Muon, which needs whole matrices, and {processes} processes divide "
+            "them. Leave it out, or use one process."
+        )
     share = recipe.training.micro_batch * processes
     if recipe.training.batch % share:
         raise StarsmithError(

@@ -72,7 +72,7 @@ class ModelSettings:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OptimizerSettings:
-    """AdamW and its schedule."""
+    """AdamW, Muon and their schedule."""
 
     peak_rate: float = setting(3e-4, "The learning rate after the warm-up (9: 3e-4).", least=0)
     final_rate: float = setting(3e-5, "The learning rate at the end of the cosine.", least=0)
@@ -82,6 +82,12 @@ class OptimizerSettings:
     beta2: float = setting(0.95, "Decay of the mean of squared gradients (9).", least=0, most=0.999999)
     epsilon: float = setting(1e-8, "Added to the root of the mean of squares (9).", least=0)
     weight_decay: float = setting(0.1, "Of matrices; norms and biases have none (9).", least=0)
+    matrix_rate: float = setting(
+        0.0,
+        "Peak learning rate of Muon for the matrices of the layers, which then follows the same course; about 0.03. "
+        "One process alone can use it. 0: AdamW for all of them (9).",
+        least=0,
+    )
     clip: float = setting(1.0, "Largest norm of the gradient. 0: no clipping.", least=0)
 
 
