@@ -1,6 +1,7 @@
 """The commands of `starsmith eval` that ask a model: generate, and run, which scores what it wrote as well."""
 
 import argparse
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -11,6 +12,7 @@ from starsmith.eval_cli import add_benchmark, add_scoring, chosen_benchmark, dat
 
 if TYPE_CHECKING:
     from starsmith.evaluate.generators.generating import Generated
+    from starsmith.evaluate.generators.opening import ModelOptions
     from starsmith.evaluate.problem import Sampling
     from starsmith.progress import Reporter
 
@@ -23,6 +25,7 @@ def add_running(actions: Any) -> None:
     """Add the commands to those of `eval`."""
     _add_run(actions)
     _add_generate(actions)
+    _add_memorisation(actions)
 
 
 def _add_run(actions: Any) -> None:
@@ -39,6 +42,20 @@ def _add_generate(actions: Any) -> None:
     add_benchmark(command)
     _add_model(command)
     command.add_argument("--out", metavar="G", required=True, help="the file of generations to write, .jsonl")
+    command.add_argument("--json", action="store_true", help="print one JSON object and no progress")
+
+
+def _add_memorisation(actions: Any) -> None:
+    summary = "Say how often a model, given the beginning of a document of its pack, writes the document."
+    command = add_command(actions, "memorisation", summary, run_memorisation)
+    command.add_argument("pack", metavar="PACK", help="the pack that the model was trained on")
+    _add_model(command)
+    command.add_argument("--prompts", metavar="N", type=positive, default=100, help="documents (default: 100)")
+    command.add_argument("--samples", metavar="N", type=positive, help="completions of each (default: 1)")
+    command.add_argument(
+        "--held-out", action="store_true", help="take documents that the model was not trained on, for comparison"
+    )
+    command.add_argument("--out", metavar="R", required=True, help="the folder of the result")
     command.add_argument("--json", action="store_true", help="print one JSON object and no progress")
 
 
@@ -116,14 +133,29 @@ def run_generate(arguments: argparse.Namespace) -> None:
 def _generated(arguments: argparse.Namespace, out: Path, progress: "Reporter") -> "Generated":
     from starsmith.evaluate.dataset import load
     from starsmith.evaluate.generators.generating import generate
-    from starsmith.evaluate.generators.opening import ModelOptions, open_model
+    from starsmith.evaluate.generators.opening import open_model
     from starsmith.evaluate.scoring import chosen_problems
 
     made = chosen_benchmark(arguments)
     sampling = _sampling(arguments, made.sampling)
     problems, data = load(made.sources(), data_path(arguments), benchmark=made.title, make=made.problems)
     ids = [name for name in arguments.problems.split(",") if name]
-    options = ModelOptions(
+    return generate(
+        made,
+        chosen_problems(problems, made, ids, arguments.first),
+        data,
+        open_model(arguments.model, _model_options(arguments)),
+        out=out,
+        sampling=sampling,
+        seed=arguments.seed or 0,
+        reporter=progress,
+    )
+
+
+def _model_options(arguments: argparse.Namespace) -> "ModelOptions":
+    from starsmith.evaluate.generators.opening import ModelOptions
+
+    return ModelOptions(
         tokenizer=Path(arguments.tokenizer) if arguments.tokenizer else None,
         device=arguments.device,
         batch=arguments.batch or 0,
@@ -132,16 +164,48 @@ def _generated(arguments: argparse.Namespace, out: Path, progress: "Reporter") -
         parallel=arguments.parallel,
         timeout=arguments.timeout,
     )
-    return generate(
-        made,
-        chosen_problems(problems, made, ids, arguments.first),
-        data,
-        open_model(arguments.model, options),
-        out=out,
-        sampling=sampling,
-        seed=arguments.seed or 0,
-        reporter=progress,
+
+
+def run_memorisation(arguments: argparse.Namespace) -> None:
+    from starsmith.evaluate import memorisation
+    from starsmith.evaluate.generations import Generations
+    from starsmith.evaluate.generators.generating import generate
+    from starsmith.evaluate.generators.opening import open_model
+    from starsmith.evaluate.result import replace_file
+    from starsmith.format.pack_file import Pack
+    from starsmith.progress import reporter
+
+    pack, made = Pack.open(arguments.pack), memorisation.MemorisationProbe()
+    source: memorisation.From = "held-out" if arguments.held_out else "training"
+    problems, data = memorisation.prompts(pack, number=arguments.prompts, seed=arguments.seed or 0, source=source)
+    out = Path(arguments.out)
+    with reporter(quiet=arguments.json) as progress:
+        written = generate(
+            made,
+            problems,
+            data,
+            open_model(arguments.model, _model_options(arguments)),
+            out=out / GENERATIONS_FILE,
+            sampling=_sampling(arguments, made.sampling),
+            seed=arguments.seed or 0,
+            reporter=progress,
+        )
+    texts: dict[str, list[str]] = {}
+    for each in Generations(written.path, [problem.id for problem in problems]):
+        texts.setdefault(each.task, []).append(each.text)
+    found = {"prompts": source, **memorisation.plain(memorisation.memorised(pack, texts)), "generations": written.about}
+    replace_file(out / "memorisation.json", json.dumps(found, indent=1) + "\n")
+    if arguments.json:
+        print_json(found)
+        return
+    share = found["share"]
+    print(
+        f"{100 * share['value']:.1f}% of completions (95% interval {100 * share['low']:.1f} to "
+        f"{100 * share['high']:.1f}, {share['problems']:,} documents, {source}) copy {found['window']} tokens or more."
     )
+    for copy in sorted(found["copies"].values(), key=lambda each: -each["tokens"])[:10]:
+        print(f"  {copy['tokens']:>4} tokens of {copy['swhid']} ({copy['repo_name']}{copy['path']})")
+    print(f"Result in {out / 'memorisation.json'}")
 
 
 def _sampling(arguments: argparse.Namespace, usual: "Sampling") -> "Sampling":

@@ -235,9 +235,9 @@ def _parquet(content: bytes) -> list[Row]:
 def _json(name: str, text: str) -> list[Row]:
     """Return the objects of JSON lines, of an array, or the one object of a file that holds one.
 
-    Of an official Python file the one row is its text.
+    Of an official file of another kind the one row is its text.
     """
-    if name.endswith(".py"):
+    if name.endswith((".py", ".tsv", ".csv")) or ".txt" in name:
         return [{"text": text}]
     if not name.endswith(".json"):
         return [json.loads(line) for line in text.split("\n") if line.strip()]

@@ -75,8 +75,9 @@ TOOLCHAINS: Final[Mapping[str, Toolchain]] = {
         file="test.js",
         steps=(("node", "test.js"),),
         probes=(("node", "--version"),),
-        get="Debian: nodejs; npm: js-md5",
+        get="Debian: nodejs; npm: js-md5, installed globally, for one program",
         seconds=10,
+        environment={"NODE_PATH": "/usr/local/lib/node_modules:/usr/lib/node_modules"},
         passed=_wrote_nothing,
     ),
     "java": Toolchain(
@@ -105,7 +106,7 @@ TOOLCHAINS: Final[Mapping[str, Toolchain]] = {
             ("cargo", "--version"),
             *(("sh", "-c", f"ls -d /usr/share/cargo/registry/{name}-*") for name in ("rand", "regex", "md5")),
         ),
-        get="Debian: cargo, librust-rand-dev, librust-regex-dev, librust-md5-dev",
+        get="Debian: cargo, librust-rand+default-dev, librust-regex+default-dev, librust-md5+default-dev",
         seconds=300,
         environment={**_HOME, "CARGO_HOME": "/tmp/.cargo-home"},  # noqa: S108
         processes=128,

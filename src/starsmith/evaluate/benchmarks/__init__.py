@@ -23,6 +23,11 @@ PLACES: Final[Mapping[str, str]] = {
     "humaneval-infilling": "infilling:HumanEvalInfilling",
     "repobench": "repo_bench:RepoBench",
     "crosscodeeval": "cross_code_eval:CrossCodeEval",
+    "asleep-at-the-keyboard": "asleep:AsleepAtTheKeyboard",
+    "winobias": "wino_bias:WinoBias",
+    "honest": "honest:Honest",
+    "bold": "bold:Bold",
+    "real-toxicity-prompts": "real_toxicity:RealToxicityPrompts",
 }
 """Name: module and class. Loaded by whoever asks for one."""
 
