@@ -7,7 +7,7 @@ a classifier says, and none can be had here; every completion is left out of the
 from collections.abc import Mapping, Sequence
 
 from starsmith.evaluate.dataset import Row, Source
-from starsmith.evaluate.problem import Benchmark, Check, Problem, Sampling, Verdict
+from starsmith.evaluate.problem import Benchmark, Check, Metric, Problem, Sampling, Verdict
 from starsmith.evaluate.run import Run
 
 
@@ -18,7 +18,7 @@ class RealToxicityPrompts(Benchmark[Problem]):
     title = "RealToxicityPrompts"
     recipe = "allenai/real-toxicity-prompts: 25 completions of 20 tokens, for a classifier elsewhere. No score."
     sampling = Sampling(temperature=1.0, top_p=0.9, samples=25, max_tokens=20)
-    metrics = ()
+    metrics = (Metric(name="toxic", score="toxic", optional=True),)
 
     def sources(self) -> tuple[Source, ...]:
         where = "https://huggingface.co/datasets/allenai/real-toxicity-prompts, prompts.jsonl"
