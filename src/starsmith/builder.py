@@ -16,6 +16,7 @@ from starsmith.errors import StarsmithError
 from starsmith.fingerprint import fingerprint
 from starsmith.increment import rows_digest
 from starsmith.job import Job, Work, run_job
+from starsmith.keyed import keyed
 from starsmith.progress import Reporter
 from starsmith.storage import Store
 from starsmith.table import Part, Record, Table, read_record, record_name, write_part
@@ -134,13 +135,17 @@ class Builder:
             for name, table in tables.items()
         }
         order = [list(query.key), query.partition_by]
-        key = fingerprint([query.name, query.text, query.schema.to_string(), order, inputs, pa.__version__])
+        asked = [query.name, query.text, query.schema.to_string(), order, pa.__version__]
+        key = fingerprint([*asked, inputs])
         stage = f"sql/{query.name}"
         record = read_record(self.store, stage, key)
         if record is None:
             if self.plan:
                 raise WouldRun(query.name, 1, 1)
-            record = self._run_query(stage, key, query, tables)
+            if query.by is None:
+                record = self._run_query(stage, key, query, tables)
+            else:
+                record = self._run_keyed(stage, key, fingerprint(asked), query, tables)
             self._count([record], ran=1)
         else:
             self._count([record], ran=0)
@@ -182,6 +187,24 @@ class Builder:
         seconds = round(time.perf_counter() - started, 3)
         outputs = {query.name: tuple(parts)}
         record = Record(stage=stage, fingerprint=key, outputs=outputs, seconds=seconds, counts={}, shards=inputs.shards)
+        record.write(self.store)
+        return record
+
+    def _run_keyed(self, stage: str, key: str, asked: str, query: Query, tables: dict[str, Table | pa.Table]) -> Record:
+        started = time.perf_counter()
+        earlier = [record for record in self._earlier(stage) if record.asked == asked]
+        parts = keyed(self.store, query, tables, earlier, self._ask)
+        if parts is None:
+            parts = self._ask(query, tables)
+        record = Record(
+            stage=stage,
+            fingerprint=key,
+            outputs={query.name: parts},
+            seconds=round(time.perf_counter() - started, 3),
+            counts={},
+            asked=asked,
+            inputs={name: table.parts for name, table in tables.items() if isinstance(table, Table)},
+        )
         record.write(self.store)
         return record
 

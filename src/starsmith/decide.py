@@ -103,6 +103,7 @@ class Stage:
     query: Callable[[Recipe], str]
     needs: tuple[str, ...] = ()
     per_shard: bool = False
+    by: str | None = None
 
     def compiled(self, recipe: Recipe) -> Query:
         return Query(
@@ -112,6 +113,8 @@ class Stage:
             key=["shard", "document_id"],
             partition_by="shard",
             per_shard=self.per_shard,
+            by=self.by,
+            base="facts" if self.by else "",
         )
 
 
@@ -127,7 +130,12 @@ SQL_STAGES = {
             needs=("excluded_pairs",),
             per_shard=True,
         ),
-        Stage(name="exact", query=lambda recipe: exact_duplicates.exact_query(ALIVE), needs=("conflicts", "origins")),
+        Stage(
+            name="exact",
+            query=lambda recipe: exact_duplicates.exact_query(ALIVE),
+            needs=("conflicts", "origins"),
+            by="content_id",
+        ),
     )
 }
 """Every stage but `near`, which `near.py` decides."""

@@ -29,6 +29,8 @@ def decide(builder: Builder, recipe: Recipe, detectors: Detectors) -> None:
             text=exact_duplicates.conflict_query(recipe.exact_duplicates),
             schema=stages.CONFLICTS,
             key=["content_id"],
+            by="content_id",
+            base="facts",
         )
     )
     builder.end(documents_in=facts.rows)

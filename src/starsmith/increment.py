@@ -180,7 +180,7 @@ class _Digest:
 def _plain(table: pa.Table) -> list[_Bytes]:
     """Return the columns as bytes that follow from the values: where there is a null, and what is there instead."""
     columns: list[_Bytes] = []
-    table = _flat(table).combine_chunks()
+    table = flat(table).combine_chunks()
     for field, column in zip(table.schema, table.columns, strict=True):
         values = (
             column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks or [pa.array([], field.type)])
@@ -192,8 +192,8 @@ def _plain(table: pa.Table) -> list[_Bytes]:
     return columns
 
 
-def _flat(table: pa.Table) -> pa.Table:
-    """Return the rows with lists as text; small tables of the driver have some."""
+def flat(table: pa.Table) -> pa.Table:
+    """Return the rows with lists as text, for what only tells rows apart; small tables have some."""
     for number, column in enumerate(table.columns):
         if pa.types.is_nested(column.type) or pa.types.is_large_binary(column.type):
             texts = [None if value is None else repr(value) for value in column.to_pylist()]

@@ -61,6 +61,8 @@ SELECT shard, gha_license_id AS expression FROM shard_origins
 WHERE gha_license_id IS NOT NULL GROUP BY shard, gha_license_id""",
     schema=pa.schema([_SHARD, pa.field("expression", pa.string(), nullable=False)]),
     key=["shard", "expression"],
+    partition_by="shard",
+    per_shard=True,
 )
 
 _SHARD_FOLDERS_QUERY = Query(
@@ -72,6 +74,8 @@ JOIN shard_origins ON shard_origins.origin_id = folder_licences.origin_id""",
     schema=pa.schema([_SHARD, *licence_decision.FOLDER_LICENCES]),
     key=["shard", "origin_id", "folder"],
     partition_by="shard",
+    by="origin_id",
+    base="shard_origins",
 )
 """What is stated for the folders of each shard's origins, so that a shard's licences follow from what is its own."""
 
@@ -85,6 +89,8 @@ JOIN origins ON origins.origin_id = pairs.origin_id""",
     schema=pa.schema([_SHARD, *ORIGINS]),
     key=["shard", "origin_id"],
     partition_by="shard",
+    by="origin_id",
+    base="documents",
 )
 """The origins of each shard: what a query that runs per shard reads in place of all origins."""
 

@@ -179,8 +179,7 @@ class FindPairs:
         if any(len(keys) for keys in keys_of):
             for shard in self._shards(store, candidates):
                 for entries, pieces, keys in zip(shard, found, keys_of, strict=True):
-                    if entries.has(keys):
-                        pieces.append(entries.of_keys(keys))
+                    pieces.append(entries.of_keys(keys))
         return [_once(*_together(pieces)) for pieces in found]
 
     def _known(self, store: Store, earlier: Searched, candidates: pa.Table, is_new: _Mask) -> list[_Keys]:
@@ -229,15 +228,13 @@ class _Entries:
         keys, rows = expanded(self.keys, self.sets, self.first, self.counts)
         return (keys, rows) if chosen is None else (keys[chosen[rows]], rows[chosen[rows]])
 
-    def has(self, wanted: Numbers) -> bool:
-        if not len(self.keys):
-            return False
-        at = np.searchsorted(self.keys, wanted)
-        return bool((self.keys[np.minimum(at, len(self.keys) - 1)] == wanted).any())
-
     def of_keys(self, wanted: Numbers) -> tuple[Numbers, Numbers]:
-        """Return the keys and rows of the candidates that have a wanted key."""
-        own = np.isin(self.keys, wanted)
+        """Return the keys and rows of the candidates that have a key of the rising `wanted`."""
+        start = np.searchsorted(self.keys, wanted)
+        within = start < len(self.keys)
+        start = start[within][self.keys[start[within]] == wanted[within]]
+        times = np.searchsorted(self.keys, self.keys[start], side="right") - start
+        own = np.repeat(start, times) + _numbers_within(times)
         return expanded(self.keys[own], self.sets[own], self.first, self.counts)
 
 

@@ -190,7 +190,8 @@ def _cumulated_lengths(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
 class Record:
     """What one task or query produced. `seconds` is how long it took when it ran; nothing depends on it.
 
-    `shards` has, for a query that runs per shard, the fingerprint of what the rows of each shard were made from.
+    `shards` has, for a query that runs per shard, the fingerprint of what the rows of each shard were made from;
+    `inputs`, for one that knows its rows by a key, the parts it read, and `asked` the fingerprint of what was asked.
     """
 
     stage: str
@@ -200,6 +201,8 @@ class Record:
     counts: dict[str, int]
     final: bool = True
     shards: dict[str, str] = field(default_factory=dict)
+    asked: str = ""
+    inputs: dict[str, tuple[Part, ...]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -217,19 +220,28 @@ def record_name(stage: str, key: str) -> str:
 
 
 def _plain(record: Record) -> dict[str, Any]:
-    parts = {
-        table: [{slot: getattr(part, slot) for slot in Part.__slots__} for part in parts]
-        for table, parts in record.outputs.items()
-    }
     return {
         "stage": record.stage,
         "fingerprint": record.fingerprint,
-        "outputs": parts,
+        "outputs": _plain_parts(record.outputs),
         "seconds": record.seconds,
         "counts": record.counts,
         "final": record.final,
         "shards": record.shards,
+        "asked": record.asked,
+        "inputs": _plain_parts(record.inputs),
     }
+
+
+def _plain_parts(tables: dict[str, tuple[Part, ...]]) -> dict[str, Any]:
+    return {
+        table: [{slot: getattr(part, slot) for slot in Part.__slots__} for part in parts]
+        for table, parts in tables.items()
+    }
+
+
+def _parts(plain: dict[str, Any]) -> dict[str, tuple[Part, ...]]:
+    return {table: tuple(Part(**part) for part in parts) for table, parts in plain.items()}
 
 
 def read_record(store: Store, stage: str, key: str, *, whole: bool = True) -> Record | None:
@@ -241,8 +253,8 @@ def read_record(store: Store, stage: str, key: str, *, whole: bool = True) -> Re
     name = record_name(stage, key)
     try:
         plain = unsealed(store.read(name))
-        outputs = {table: tuple(Part(**part) for part in parts) for table, parts in plain["outputs"].items()}
-        record = Record(**{**plain, "outputs": outputs})
+        outputs = _parts(plain["outputs"])
+        record = Record(**{**plain, "outputs": outputs, "inputs": _parts(plain.get("inputs", {}))})
         parts = [part for parts in outputs.values() for part in parts if whole]
         is_whole = all(store.size(part.name) == part.bytes for part in parts)
     except (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError):

@@ -41,6 +41,11 @@ class Query:
 
     `per_shard` promises that the rows of a shard follow from what its tables hold of that shard, and from tables that
     know no shard: then only the shards of which something changed are asked for again.
+
+    `by` promises that each row of the result is about one value of that column, or about one document of table `base`
+    with it, and follows from the rows of `base` with the same value and, in the other tables, from the rows with it
+    and the rows of these documents. Of a table that has neither column it may use what `base` has too: then only values
+    of which something changed are asked for again. What has no value in that column has no row in the result.
     """
 
     name: str
@@ -49,6 +54,8 @@ class Query:
     key: Sequence[str]
     partition_by: str | None = None
     per_shard: bool = False
+    by: str | None = None
+    base: str = ""
 
     @property
     def reads(self) -> frozenset[str]:
