@@ -64,9 +64,12 @@ def test_the_sandbox_works_on_after_all_of_it(box):
     assert all((run.status == "passed") == run.id.endswith("True") for run in runs)
 
 
-def test_sleep_is_ended_by_the_wall_clock(box):
-    limits = Limits(cpu_seconds=5, wall_seconds=0.5)
-    assert one(box, source="import time\ntime.sleep(1000)", limits=limits).status == "timeout"
+@pytest.mark.parametrize("limit", [{"wall_seconds": 0.5}, {"wall_seconds": 60, "own_seconds": 0.5}])
+def test_sleep_is_ended_by_the_wall_clock(box, limit):
+    limits = Limits(cpu_seconds=5, **limit)
+    run = one(box, source="import time\ntime.sleep(1000)", limits=limits)
+    assert run.status == "timeout"
+    assert run.wall_seconds < 30
 
 
 def test_endless_output_fills_no_memory(box):
@@ -124,7 +127,7 @@ def test_a_busy_machine_does_not_change_verdicts(box):
     busy = "import time\nwhile time.process_time() < {}: pass"
     load = [subprocess.Popen(["sh", "-c", "while :; do :; done"]) for _ in range(4)]
     try:
-        limits = Limits(cpu_seconds=0.4, wall_seconds=60)
+        limits = Limits(cpu_seconds=0.4, own_seconds=0.8, wall_seconds=60)
         within, beyond = [
             [run.status for run in box.run([Program(id="", source=busy.format(s), limits=limits)] * 2)]
             for s in (0.2, 9)

@@ -45,6 +45,9 @@ class Limits:
     """Processor time of the program. It is what verdicts depend on; a loaded machine does not change it."""
     wall_seconds: float = 30.0
     """For programs that sleep. Far above `cpu_seconds`, so that a loaded machine does not make it the one that ends."""
+    own_seconds: float = 0.0
+    """Time on the wall less what its processes waited for a processor, so that a program that sleeps is stopped and a
+    loaded machine changes nothing; 0 for no limit. Not for command lines, whose children come and go."""
     address_bytes: int = 4 << 30
     """Address space of each process; 0 for no limit, which the runtimes of some languages need."""
     memory_bytes: int = 4 << 30

@@ -58,7 +58,12 @@ class Toolchain:
     def limits(self, seconds: float | None = None) -> Limits:
         # Runtimes such as Java's, Go's and Node's reserve far more addresses than they use.
         return limits(
-            seconds or self.seconds, address_bytes=0, processes=self.processes, file_bytes=512 << 20, files=16384
+            seconds or self.seconds,
+            own_seconds=0.0,
+            address_bytes=0,
+            processes=self.processes,
+            file_bytes=512 << 20,
+            files=16384,
         )
 
     def command(self, source: str, *, name: str, seconds: float | None = None) -> Command:

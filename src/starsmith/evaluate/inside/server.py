@@ -104,6 +104,24 @@ def _resident(process: int) -> int:
         return 0
 
 
+def _waited(process: int) -> float:
+    """Return how many seconds a process was ready to run and had to wait for a processor."""
+    try:
+        with open(f"/proc/{process}/schedstat", "rb") as file:
+            return int(file.read().split()[1]) / 1e9
+    except (OSError, IndexError):
+        return 0.0
+
+
+def _is_late(watched: Watched) -> bool:
+    """Return whether a program has used up its time on the wall, or its own part of that."""
+    limits, passed = watched.job["limits"], time.monotonic() - watched.began
+    if passed > limits["wall_seconds"]:
+        return True
+    own: float = limits["own_seconds"]
+    return 0 < own < passed and passed - sum(map(_waited, watched.processes)) > own
+
+
 def _used(watched: Watched, settings: Settings) -> tuple[float, int]:
     """Return the processor time and the resident memory of all processes of a program that run now."""
     processes: list[int] = list(watched.processes)
@@ -305,7 +323,7 @@ def _watch(watched: Watched, settings: Settings) -> None:
         elif time.monotonic() > next_look:
             next_look = time.monotonic() + _LOOK_SECONDS
             cpu, resident = _used(watched, settings)
-            if cpu > limits["cpu_seconds"] or next_look > watched.began + limits["wall_seconds"]:
+            if cpu > limits["cpu_seconds"] or _is_late(watched):
                 watched.cut = "timeout"
             elif resident > limits["memory_bytes"]:
                 watched.cut = "memory"
