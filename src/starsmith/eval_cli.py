@@ -10,10 +10,13 @@ from starsmith.command import add_command, positive, print_json
 from starsmith.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from starsmith.evaluate.problem import Benchmark
     from starsmith.evaluate.result import Result
     from starsmith.evaluate.scoring import Job
 
+REPORT_FILE: Final = "report.md"
 DATA_VARIABLE: Final = "STARSMITH_BENCHMARKS"
 
 
@@ -23,6 +26,7 @@ def add_eval(commands: Any) -> Any:
     group = commands.add_parser("eval", help=summary, description=summary)
     actions = group.add_subparsers(title="commands", dest="action", metavar="COMMAND", required=True)
     _add_score(actions)
+    _add_compare(actions)
     return actions
 
 
@@ -34,6 +38,15 @@ def _add_score(actions: Any) -> None:
         "--generations", metavar="G", required=True, help="what a model wrote: .jsonl or .json, or either packed as .gz"
     )
     add_scoring(command)
+
+
+def _add_compare(actions: Any) -> None:
+    summary = "Put results side by side: scores, the problems on which they differ, the paper's figures."
+    command = add_command(actions, "compare", summary, run_compare)
+    command.add_argument("results", metavar="R", nargs="+", help="folders that `starsmith eval score` wrote")
+    command.add_argument("--paper", action="store_true", help="show what the paper's models score")
+    command.add_argument("--plot", metavar="FILE", help="write the scores as bars: an SVG file")
+    command.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def add_benchmark(command: argparse.ArgumentParser) -> None:
@@ -117,11 +130,19 @@ def scoring_job(arguments: argparse.Namespace, generations: Path) -> "Job":
 
 
 def run_score(arguments: argparse.Namespace) -> None:
+    scored(arguments, Path(arguments.generations))
+
+
+def scored(arguments: argparse.Namespace, generations: Path) -> None:
+    """Score a file of generations, write the result and its page, and print it."""
+    from starsmith.evaluate.result import replace_file
     from starsmith.evaluate.scoring import score
+    from starsmith.govern.score_report import page
     from starsmith.progress import reporter
 
     with reporter(quiet=arguments.json) as progress:
-        result = score(scoring_job(arguments, Path(arguments.generations)), progress)
+        result = score(scoring_job(arguments, generations), progress)
+    replace_file(Path(arguments.out) / REPORT_FILE, page(result))
     show_result(result, arguments)
 
 
@@ -130,11 +151,32 @@ def show_result(result: "Result", arguments: argparse.Namespace) -> None:
     if arguments.json:
         print_json(result.head())
         return
-    for each in result.scores:
-        name = f"{each.metric}, {each.group}" if each.group else each.metric
-        factor, unit = (100, "%") if each.unit == "percent" else (1, "")
-        low, high = factor * each.low, factor * each.high
-        value = f"{factor * each.value:.2f}{unit} (95% interval {low:.2f} to {high:.2f}, {each.problems:,} problems)"
-        print(f"{result.title} {name}: {value}")
-    print(", ".join(f"{reason} {count:,}" for reason, count in result.reasons().items()))
-    print(f"Result in {arguments.out}")
+    from starsmith.govern.score_report import score_lines
+
+    print("\n".join([*score_lines(result), f"Result in {arguments.out}"]))
+
+
+def run_compare(arguments: argparse.Namespace) -> None:
+    from starsmith.disk import disk_errors
+    from starsmith.evaluate.comparison import compare
+    from starsmith.evaluate.result import read_result
+    from starsmith.govern.score_report import comparison_text, plot
+
+    found = compare(_named_results(arguments.results, read_result), paper=arguments.paper)
+    if arguments.plot:
+        with disk_errors(arguments.plot):
+            Path(arguments.plot).write_text(plot(found), encoding="utf-8")
+    if arguments.json:
+        print_json(found.plain())
+    else:
+        print(comparison_text(found, paper=arguments.paper))
+
+
+def _named_results(places: list[str], read: "Callable[[Path], Result]") -> "dict[str, Result]":
+    """Return results by the names of their folders, or by their whole paths where names are alike."""
+    if len(set(places)) < len(places):
+        raise UsageError("One result is named twice.")
+    names = [Path(place).resolve().name for place in places]
+    return {
+        name if names.count(name) == 1 else place: read(Path(place)) for name, place in zip(names, places, strict=True)
+    }

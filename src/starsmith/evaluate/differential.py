@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from starsmith.evaluate.problem import Check, Option, Problem, Verdict, limits
+from starsmith.evaluate.problem import Benchmark, Check, Metric, Option, Problem, Sampling, Verdict, Work, limits
 from starsmith.evaluate.run import Output, Program, Run
 
 LEAST_SECONDS: Final = 4.0
@@ -35,17 +35,24 @@ LONGEST_TEXT: Final = 100_000
 """Characters. Of a longer text a digest is handed over: HumanEval/15 answers with 70 MB on its added inputs."""
 OUTPUT_BYTES: Final = 256 << 20
 
+EVERY_STOP: Final = ("<|endoftext|>", "<|endofmask|>", "</s>", "\nif __name__", "\ndef main(", "\nprint(")
+"""Stop words of EvalPlus for every set."""
+
 _CALL: Final = "starsmith_call_"
 _WRAPPER: Final = f"""
 import signal as starsmith_signal_, sys as starsmith_sys_
+starsmith_late_ = []
 class StarsmithTime_(BaseException): pass
-def starsmith_stop_(number, frame): raise StarsmithTime_("this call took too long")
+def starsmith_stop_(number, frame):
+    starsmith_late_.append(True)
+    raise StarsmithTime_("this call took too long")
 def starsmith_plain_(value):
     if type(value).__module__ == "numpy" and getattr(value, "shape", None) == (): return value.item()
     if type(value) in (list, tuple): return type(value)(map(starsmith_plain_, value))
     if type(value) is dict: return {{starsmith_plain_(k): starsmith_plain_(v) for k, v in value.items()}}
     return value
 def {_CALL}(*arguments):
+    if starsmith_late_: raise StarsmithTime_("a call before took too long")
     starsmith_signal_.signal(starsmith_signal_.SIGPROF, starsmith_stop_)
     starsmith_signal_.setitimer(starsmith_signal_.ITIMER_PROF, %(seconds)r)
     try:
@@ -58,7 +65,9 @@ def {_CALL}(*arguments):
     finally:
         starsmith_signal_.setitimer(starsmith_signal_.ITIMER_PROF, 0)
 """
-"""Runs inside the sandbox after a candidate, which can break it only to its own loss."""
+"""Runs inside the sandbox after a candidate, which can break it only to its own loss.
+
+Once a call has taken too long the verdict is known, and those after it are not made: EvalPlus stops there too."""
 
 FLOATS: Final = Option(
     name="floats",
@@ -88,6 +97,23 @@ class PlusProblem(Problem):
     @property
     def as_set(self) -> bool:
         return self.mbpp and self.entry_point in AS_SETS
+
+
+class PlusBenchmark(Benchmark[PlusProblem]):
+    """What HumanEval+ and MBPP+ have in common."""
+
+    recipe = "EvalPlus 26d6d00b: the answers of the official solution on base and plus inputs, 4 s a call."
+    sampling = Sampling(max_tokens=768)
+    metrics = (Metric(name="pass@1 base", score="base", k=1), Metric(name="pass@1 plus", score="plus", k=1))
+    cut_when_scored = False
+
+    def reference_work(self, problem: PlusProblem) -> tuple[Work, ...]:
+        return reference_work(problem)
+
+    def check(
+        self, problem: PlusProblem, completion: str, reference: Sequence[Run] = (), *, whole: bool = False
+    ) -> Check:
+        return check(problem, completion if whole else problem.prompt + completion, reference)
 
 
 def program(problem: PlusProblem, source: str, calls: Sequence[Arguments], seconds: float, total: float) -> Program:

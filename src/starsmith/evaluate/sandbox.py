@@ -227,7 +227,7 @@ def _refused(value: object) -> int:
 def judged(work: Work, answer: dict[str, Any], limits: Limits) -> Run:
     """Return the verdict on a program from what the server saw of it."""
     messages = frames.split(answer["said"].encode("latin-1"))
-    status, detail, outputs, code = _by_end(answer)
+    status, detail, outputs, code = _by_end(answer, limits)
     try:
         if not answer["cut"] and messages:
             if isinstance(work, Command):
@@ -252,11 +252,13 @@ def judged(work: Work, answer: dict[str, Any], limits: Limits) -> Run:
     )
 
 
-def _by_end(answer: dict[str, Any]) -> tuple[Status, str, tuple[Output, ...], int | None]:
+def _by_end(answer: dict[str, Any], limits: Limits) -> tuple[Status, str, tuple[Output, ...], int | None]:
     """Return what the end of the process alone says: never that the program passed."""
     cut, code = answer["cut"], answer["code"]
     if cut:
         return cut, _CUT[cut], (), None
+    if code == -signal.SIGKILL and answer["cpu_seconds"] > limits.cpu_seconds:
+        return "timeout", "it used up its processor time", (), code
     if code < 0:
         return *_by_signal(-code), (), code
     return "exited", f"it ended itself with exit code {code}", (), code

@@ -30,6 +30,7 @@ from starsmith.evaluate.sandbox import Sandbox
 from starsmith.evaluate.surroundings import Surroundings
 from starsmith.evaluate.verdict_file import Judged, VerdictFile
 from starsmith.fingerprint import fingerprint
+from starsmith.plain_file import open_plain
 from starsmith.progress import Reporter, StageProgress
 
 VERDICTS_FILE: Final = "verdicts.jsonl"
@@ -65,7 +66,6 @@ class Plan:
     keys: dict[str, list[str]] = field(default_factory=dict)
     faults: dict[tuple[str, int], str] = field(default_factory=dict)
     """Problem and number of a completion that cannot be judged."""
-    digest: str = ""
 
     @property
     def distinct(self) -> dict[str, str]:
@@ -93,6 +93,7 @@ def score(job: Job, reporter: Reporter) -> Result:
         plan = _planned(generations, made_of)
         for told in (*data.warnings, *around.warnings(), *generations.report.warnings()):
             reporter.note(f"Warning: {told}")
+        digest = _sha256(job.generations)
         inputs = _Inputs(
             problems=problems,
             chosen=chosen,
@@ -101,6 +102,8 @@ def score(job: Job, reporter: Reporter) -> Result:
             generations=generations,
             plan=plan,
             around=around,
+            digest=digest,
+            provenance=provenance.read(job.generations, digest=digest),
         )
         with VerdictFile(job.out / VERDICTS_FILE, _settings(job, data)) as verdicts:
             _Run(job, inputs, made_of, verdicts).go(python, reporter)
@@ -198,17 +201,20 @@ def _key(settings: str, generation: Generation) -> str:
 
 def _planned(generations: Generations, settings: Mapping[str, str]) -> Plan:
     """Read the file once: what is wrong with it is found before anything runs."""
-    plan, whole = Plan(), hashlib.sha256()
+    plan = Plan()
     for each in generations:
         if each.fault:
             plan.faults[each.task, each.number] = each.fault
         key = "" if each.fault else _key(settings[each.task], each)
         plan.keys.setdefault(each.task, []).append(key)
-        whole.update(f"{each.task} {key}\n".encode())
     if not plan.keys:
         raise StarsmithError("The file of generations has none for a problem of this benchmark.")
-    plan.digest = whole.hexdigest()
     return plan
+
+
+def _sha256(path: Path) -> str:
+    with open_plain(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class _Run:
@@ -277,6 +283,9 @@ class _Inputs:
     generations: Generations
     plan: Plan
     around: Surroundings
+    digest: str
+    """SHA-256 of the file of generations."""
+    provenance: Mapping[str, Any] | None
 
 
 def _tasks(inputs: _Inputs, found: Mapping[str, Judged]) -> dict[str, list[Judged]]:
@@ -330,9 +339,9 @@ def _record(job: Job, inputs: _Inputs, tasks: Mapping[str, Sequence[Judged]]) ->
         },
         "generations": {
             "file": str(job.generations),
-            "digest": inputs.plan.digest,
+            "sha256": inputs.digest,
             "samples": job.samples,
-            "provenance": provenance.read(job.generations),
+            "provenance": inputs.provenance,
         },
         "data": [asdict(file) for file in inputs.data.files],
         "sandbox": {

@@ -7,31 +7,18 @@ strings of another file instead, and errs by one or two tasks.
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from starsmith.evaluate import differential
 from starsmith.evaluate.dataset import Row, Source
-from starsmith.evaluate.differential import PlusProblem
-from starsmith.evaluate.problem import Benchmark, Check, Metric, Sampling, Work
-from starsmith.evaluate.run import Run
+from starsmith.evaluate.differential import EVERY_STOP, FLOATS, PlusBenchmark, PlusProblem
 
-EVERY_STOP: Final = ("<|endoftext|>", "<|endofmask|>", "</s>", "\nif __name__", "\ndef main(", "\nprint(")
-"""Stop words of EvalPlus for every set."""
 STOPS: Final = (*EVERY_STOP, "\ndef ", "\nclass ", "\nimport ", "\nfrom ", "\nassert ")
-BASE_AND_PLUS: Final = (
-    Metric(name="pass@1 base", score="base", k=1),
-    Metric(name="pass@1 plus", score="plus", k=1),
-)
 
 
-class HumanEvalPlus(Benchmark[PlusProblem]):
+class HumanEvalPlus(PlusBenchmark):
     """HumanEval+ by EvalPlus's oracle; its base score is EvalPlus's HumanEval."""
 
     name = "humaneval-plus"
     title = "HumanEval+"
-    recipe = "EvalPlus 26d6d00b: the answers of the official solution on base and plus inputs, 4 s a call."
-    sampling = Sampling(max_tokens=768)
-    metrics = BASE_AND_PLUS
-    known_options = (differential.FLOATS,)
-    cut_when_scored = False
+    known_options = (FLOATS,)
 
     def sources(self) -> tuple[Source, ...]:
         where = "https://github.com/evalplus/humanevalplus_release, release v0.1.10, HumanEvalPlus.jsonl.gz"
@@ -54,11 +41,3 @@ class HumanEvalPlus(Benchmark[PlusProblem]):
             mbpp=False,
             exact=self.options["floats"] == "exact",
         )
-
-    def reference_work(self, problem: PlusProblem) -> tuple[Work, ...]:
-        return differential.reference_work(problem)
-
-    def check(
-        self, problem: PlusProblem, completion: str, reference: Sequence[Run] = (), *, whole: bool = False
-    ) -> Check:
-        return differential.check(problem, completion if whole else problem.prompt + completion, reference)

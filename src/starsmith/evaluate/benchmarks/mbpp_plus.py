@@ -7,13 +7,10 @@ taken out as broken. Scores of the two do not compare; papers of early 2024 use 
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from starsmith.evaluate import differential
-from starsmith.evaluate.benchmarks.humaneval_plus import BASE_AND_PLUS, EVERY_STOP
 from starsmith.evaluate.dataset import Row, Source
-from starsmith.evaluate.differential import PlusProblem
+from starsmith.evaluate.differential import EVERY_STOP, FLOATS, PlusBenchmark, PlusProblem
 from starsmith.evaluate.inputs import mbpp_arguments
-from starsmith.evaluate.problem import Benchmark, Check, Option, Sampling, Work
-from starsmith.evaluate.run import Run
+from starsmith.evaluate.problem import Option
 
 STOPS: Final = (*EVERY_STOP, '\n"""', "\nassert")
 
@@ -24,16 +21,12 @@ EDITION: Final = Option(
 )
 
 
-class MbppPlus(Benchmark[PlusProblem]):
+class MbppPlus(PlusBenchmark):
     """MBPP+ by EvalPlus's oracle; its base score is EvalPlus's MBPP."""
 
     name = "mbpp-plus"
     title = "MBPP+"
-    recipe = "EvalPlus 26d6d00b: the answers of the official solution on base and plus inputs, 4 s a call."
-    sampling = Sampling(max_tokens=768)
-    metrics = BASE_AND_PLUS
-    known_options = (EDITION, differential.FLOATS)
-    cut_when_scored = False
+    known_options = (EDITION, FLOATS)
 
     def sources(self) -> tuple[Source, ...]:
         edition = self.options["edition"]
@@ -58,11 +51,3 @@ class MbppPlus(Benchmark[PlusProblem]):
             mbpp=True,
             exact=self.options["floats"] == "exact",
         )
-
-    def reference_work(self, problem: PlusProblem) -> tuple[Work, ...]:
-        return differential.reference_work(problem)
-
-    def check(
-        self, problem: PlusProblem, completion: str, reference: Sequence[Run] = (), *, whole: bool = False
-    ) -> Check:
-        return differential.check(problem, completion if whole else problem.prompt + completion, reference)
