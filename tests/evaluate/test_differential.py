@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -125,26 +126,40 @@ def test_plus_needs_base():
     assert verdict.passed
 
 
-def test_limits_follow_the_official_solution():
-    slow = (run("passed", 1, cpu_seconds=2.0), run("passed", 1, cpu_seconds=0.1))
-    first, second = differential.check(problem(), "def f(x): return x", slow).work
+def test_limits_follow_the_official_solution_call_by_call():
+    timed = (run("passed", (1, 2.0)), run("passed", (1, 0.1)))
+    first, second = differential.check(problem(), "def f(x): return x", timed).work
     assert (first.limits.cpu_seconds, second.limits.cpu_seconds) == (9.0, 5.0)
+    assert "iter([8.0])" in first.source
+
+
+def test_the_official_solution_is_timed():
+    made = replace(problem("f"), reference="def f(x): return x")
+    work = differential.reference_work(made)[0]
+    space = {}
+    exec(work.source, space)
+    value, seconds = space[work.entry_point](7)
+    assert value == 7
+    assert 0 <= seconds < 1
+    timed = [run("passed", (7, 0.1))] * 2
+    verdict = differential.check(made, "", timed).judge([run("passed", 7)] * 2)
+    assert verdict.passed
 
 
 def test_the_wrapper_in_the_process_of_a_test():
     source = "def f(x):\n    while x == 3: pass\n    return (each for each in [x, x])\n"
-    program = differential.program(problem("f"), source, [(1,)], 0.2, 1.0)
+    program = differential.program(problem("f"), source, [(1,)], [0.2] * 3)
     space = {}
     exec(program.source, space)
     assert list(space[program.entry_point](1)) == [1, 1]
     with pytest.raises(BaseException, match="too long"):
         space[program.entry_point](3)
-    long = differential.program(problem("f"), "def f(x): return x * 'ab'", [(1,)], 0.2, 1.0)
+    long = differential.program(problem("f"), "def f(x): return x * 'ab'", [(1,)], [0.2] * 3)
     exec(long.source, space)
     mark, size, digest = space[long.entry_point](60_000)
     assert (mark, size, len(digest)) == ("digest", 120_000, 64)
     assert space[long.entry_point](60_001)[2] != digest
-    listed = differential.program(problem("Diff"), source.replace("f(", "Diff("), [(1,)], 0.2, 1.0)
+    listed = differential.program(problem("Diff"), source.replace("f(", "Diff("), [(1,)], [0.2] * 3)
     exec(listed.source, space)
     assert space[listed.entry_point](1) == [1, 1]
 

@@ -8,7 +8,7 @@ cannot forge a pass. NumPy is not needed: its `allclose` is written out for plai
 import cmath
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from starsmith.evaluate.problem import Benchmark, Check, Metric, Option, Problem, Sampling, Verdict, Work, limits
@@ -16,7 +16,7 @@ from starsmith.evaluate.run import Output, Program, Run
 
 LEAST_SECONDS: Final = 4.0
 TIME_FACTOR: Final = 4.0
-"""A call may take this many times what the official solution took, at least LEAST_SECONDS."""
+"""A call may take this many times what it took the official solution, at least LEAST_SECONDS."""
 MOST_SECONDS: Final = 60.0
 """All calls of a candidate together."""
 REFERENCE_SECONDS: Final = 300.0
@@ -39,9 +39,10 @@ EVERY_STOP: Final = ("<|endoftext|>", "<|endofmask|>", "</s>", "\nif __name__", 
 """Stop words of EvalPlus for every set."""
 
 _CALL: Final = "starsmith_call_"
+_TIMED: Final = "starsmith_timed_"
 _WRAPPER: Final = f"""
 import signal as starsmith_signal_, sys as starsmith_sys_
-starsmith_late_ = []
+starsmith_late_, starsmith_limits_ = [], iter(%(seconds)r)
 class StarsmithTime_(BaseException): pass
 def starsmith_stop_(number, frame):
     starsmith_late_.append(True)
@@ -54,7 +55,7 @@ def starsmith_plain_(value):
 def {_CALL}(*arguments):
     if starsmith_late_: raise StarsmithTime_("a call before took too long")
     starsmith_signal_.signal(starsmith_signal_.SIGPROF, starsmith_stop_)
-    starsmith_signal_.setitimer(starsmith_signal_.ITIMER_PROF, %(seconds)r)
+    starsmith_signal_.setitimer(starsmith_signal_.ITIMER_PROF, next(starsmith_limits_))
     try:
         value = %(entry_point)s(*arguments)
         if %(as_set)r and not isinstance(value, (list, tuple, set, frozenset, dict, str)): value = list(value)
@@ -64,6 +65,11 @@ def {_CALL}(*arguments):
         return starsmith_plain_(value) if "numpy" in starsmith_sys_.modules else value
     finally:
         starsmith_signal_.setitimer(starsmith_signal_.ITIMER_PROF, 0)
+def {_TIMED}(*arguments):
+    import time
+    begun = time.process_time()
+    value = {_CALL}(*arguments)
+    return value, time.process_time() - begun
 """
 """Runs inside the sandbox after a candidate, which can break it only to its own loss.
 
@@ -116,34 +122,46 @@ class PlusBenchmark(Benchmark[PlusProblem]):
         return check(problem, completion if whole else problem.prompt + completion, reference)
 
 
-def program(problem: PlusProblem, source: str, calls: Sequence[Arguments], seconds: float, total: float) -> Program:
-    """Return the program that makes these calls; `seconds` of processor time for one of them."""
-    filled = _WRAPPER % {"seconds": seconds, "entry_point": problem.entry_point, "as_set": problem.as_set}
+def program(problem: PlusProblem, source: str, calls: Sequence[Arguments], limits_of_calls: Sequence[float]) -> Program:
+    """Return the program that makes these calls, each within its limit in seconds of processor time."""
+    filled = _WRAPPER % {
+        "seconds": list(limits_of_calls),
+        "entry_point": problem.entry_point,
+        "as_set": problem.as_set,
+    }
     return Program(
         id=problem.id,
         source=f"{source}\n{filled}",
         entry_point=_CALL,
         calls=tuple(calls),
-        limits=limits(total, output_bytes=OUTPUT_BYTES),
+        limits=limits(min(MOST_SECONDS, sum(limits_of_calls)) + 1, output_bytes=OUTPUT_BYTES),
     )
 
 
 def reference_work(problem: PlusProblem) -> tuple[Program, ...]:
-    """Return the official solution's programs: on the base calls, then on the others."""
+    """Return the official solution's programs: on the base calls, then on the others. Each call is timed."""
     source = problem.prompt + problem.reference
+    whole = limits(REFERENCE_SECONDS, output_bytes=OUTPUT_BYTES)
     return tuple(
-        program(problem, source, calls, REFERENCE_SECONDS, REFERENCE_SECONDS) for calls in (problem.base, problem.plus)
+        replace(program(problem, source, calls, [REFERENCE_SECONDS] * len(calls)), entry_point=_TIMED, limits=whole)
+        for calls in (problem.base, problem.plus)
     )
 
 
 def check(problem: PlusProblem, source: str, reference: Sequence[Run]) -> Check:
     """Return how to judge a program against the runs of `reference_work`."""
-    work = []
-    for calls, run in zip((problem.base, problem.plus), reference, strict=True):
-        # The whole of the official run is an upper bound of its dearest call.
-        seconds = max(LEAST_SECONDS, TIME_FACTOR * run.cpu_seconds)
-        work.append(program(problem, source, calls, seconds, min(MOST_SECONDS, len(calls) * seconds) + 1))
-    return Check(work=tuple(work), judge=lambda runs: judged(problem, runs, reference))
+    official = [_untimed(run) for run in reference]
+    work = tuple(
+        program(problem, source, calls, [max(LEAST_SECONDS, TIME_FACTOR * each) for each in seconds])
+        for calls, (_, seconds) in zip((problem.base, problem.plus), official, strict=True)
+    )
+    return Check(work=work, judge=lambda runs: judged(problem, runs, [run for run, _ in official]))
+
+
+def _untimed(run: Run) -> tuple[Run, list[float]]:
+    """Return the run of an official solution as if it had not been timed, and the times of its calls."""
+    outputs = tuple(each if each.raised else Output(value=each.value[0]) for each in run.outputs)
+    return replace(run, outputs=outputs), [0.0 if each.raised else each.value[1] for each in run.outputs]
 
 
 def judged(problem: PlusProblem, runs: Sequence[Run], reference: Sequence[Run]) -> Verdict:
