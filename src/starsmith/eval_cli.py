@@ -130,29 +130,23 @@ def scoring_job(arguments: argparse.Namespace, generations: Path) -> "Job":
 
 
 def run_score(arguments: argparse.Namespace) -> None:
-    scored(arguments, Path(arguments.generations))
-
-
-def scored(arguments: argparse.Namespace, generations: Path) -> None:
-    """Score a file of generations, write the result and its page, and print it."""
-    from starsmith.evaluate.result import replace_file
     from starsmith.evaluate.scoring import score
-    from starsmith.govern.score_report import page
     from starsmith.progress import reporter
 
     with reporter(quiet=arguments.json) as progress:
-        result = score(scoring_job(arguments, generations), progress)
-    replace_file(Path(arguments.out) / REPORT_FILE, page(result))
+        result = score(scoring_job(arguments, Path(arguments.generations)), progress)
     show_result(result, arguments)
 
 
 def show_result(result: "Result", arguments: argparse.Namespace) -> None:
-    """Print a result as every command of this group does."""
+    """Write the page of a result beside it, and print it as every command of this group does."""
+    from starsmith.evaluate.result import replace_file
+    from starsmith.govern.score_report import page, score_lines
+
+    replace_file(Path(arguments.out) / REPORT_FILE, page(result))
     if arguments.json:
         print_json(result.head())
         return
-    from starsmith.govern.score_report import score_lines
-
     print("\n".join([*score_lines(result), f"Result in {arguments.out}"]))
 
 

@@ -1,4 +1,4 @@
-"""The reference pages of the documentation, made from the code: commands, reasons, schemas and keys of recipes.
+"""The reference pages of the documentation, made from the code: commands, reasons, schemas, recipe keys, benchmarks.
 
 `python -m starsmith.reference FOLDER` rewrites them; a test compares what is committed with what the code says now.
 This module describes and decides nothing: words come from the parser's help, `verdict.REASONS`, the docstrings below
@@ -20,6 +20,9 @@ from typing import Any
 import pyarrow as pa
 
 from starsmith import cli
+from starsmith.evaluate.benchmarks import PLACES, benchmark
+from starsmith.evaluate.problem import Benchmark
+from starsmith.evaluate.run import STATUSES
 from starsmith.recipe import PROFILES, TABLES, profile_values
 from starsmith.settings_reader import default_of, limits
 from starsmith.toml_text import toml_value
@@ -59,6 +62,14 @@ _ABOUT_TRAINING = """\
 A training recipe is one TOML file for all steps from a corpus to a model: `starsmith tokenizer train`, `starsmith pack`
 and `starsmith train` each read their tables of it. Only `[data] pack` has to be set. An unknown key, a wrong type or an
 impossible value ends the run before it begins. Numbers such as 8.2 are sections of the paper's data description.
+"""
+
+_ABOUT_BENCHMARKS = """\
+What `starsmith eval` knows. Official files are taken from wherever you have them (`--data`); none is downloaded, none
+ships with Starsmith. Each recipe follows its official harness by default; where it can depart from that, or where that
+harness has a fault, there is an option (`--option key=value`, the first value is the default).
+
+A score is the mean over problems, with a 95% interval by bootstrap over problems. pass@k is the unbiased estimator.
 """
 
 _AREAS = {
@@ -236,6 +247,36 @@ def _recipe_key(table: str, key: dataclasses.Field[Any]) -> str:
     return f"| {' | '.join(cells)} | {_cell(key.metadata['doc'])}{note} |"
 
 
+def benchmarks_reference() -> str:
+    """Return the page of benchmarks, in Markdown."""
+    lines = [_GENERATED, "# Benchmarks\n", _ABOUT_BENCHMARKS]
+    for name in PLACES:
+        lines += _benchmark(benchmark(name))
+    lines += ["\n## Why a completion failed\n", "| reason | what it means |\n|---|---|"]
+    lines += [f"| `{status}` | {_cell(says)} |" for status, says in STATUSES.items()]
+    return _page(lines)
+
+
+def _benchmark(made: Benchmark[Any]) -> list[str]:
+    sampling = made.sampling
+    drawn = "greedy" if sampling.temperature == 0 else f"temperature {sampling.temperature:g}, top-p {sampling.top_p:g}"
+    facts = {
+        "recipe": made.recipe,
+        "version": made.version,
+        "languages": ", ".join(made.languages),
+        "metrics": ", ".join(metric.name for metric in made.metrics),
+        "sampling": f"{drawn}, samples a problem: {sampling.samples}",
+        "Python packages": ", ".join(made.python_packages),
+    }
+    lines = [f"\n## {made.title}: `{made.name}`\n", f"{_cell(inspect.getdoc(type(made)) or '')}\n", "| | |\n|---|---|"]
+    lines += [f"| {fact} | {_cell(value)} |" for fact, value in facts.items() if value]
+    lines += [
+        f"| option `{o.name}` | {', '.join(f'`{v}`' for v in o.values)}. {_cell(o.says)} |" for o in made.known_options
+    ]
+    lines += ["\n| file | licence | where |\n|---|---|---|"]
+    return lines + [f"| `{each.names[0]}` | {each.licence} | {_cell(each.where)} |" for each in made.sources()]
+
+
 def _cell(text: str) -> str:
     return " ".join(text.replace("|", "\\|").split())
 
@@ -247,6 +288,7 @@ def _page(lines: Iterable[str]) -> str:
 def pages() -> dict[str, str]:
     """Return every generated page by file name."""
     return {
+        "benchmarks.md": benchmarks_reference(),
         "cli.md": cli_reference(cli.parser()),
         "reasons.md": reasons_reference(),
         "recipe.md": recipe_reference(),

@@ -1,6 +1,6 @@
 """Where a file of generations comes from: model, tokenizer, prompts, sampling, in a file of its own beside it.
 
-Whoever generates writes it, and scoring takes it into the result. Generations from elsewhere have none.
+Whoever generates writes it, and scoring takes it into the result as it is. Generations from elsewhere have none.
 """
 
 import json
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from starsmith.errors import StarsmithError
+from starsmith.evaluate.result import replace_file
 from starsmith.plain_file import read_plain
 
 SUFFIX: Final = ".provenance.json"
@@ -24,11 +25,8 @@ def place(generations: Path) -> Path:
     return generations.with_name(generations.name.partition(".json")[0] + SUFFIX)
 
 
-def read(generations: Path, *, digest: str) -> Mapping[str, Any] | None:
-    """Return what is known of a file of generations with this SHA-256; None where nothing is.
-
-    Raises StarsmithError for a record that is damaged, or that is another file's.
-    """
+def read(generations: Path) -> Mapping[str, Any] | None:
+    """Return what is known of a file of generations; None where nothing is. Raises StarsmithError if it is damaged."""
     path = place(generations)
     if not path.exists():
         return None
@@ -38,6 +36,9 @@ def read(generations: Path, *, digest: str) -> Mapping[str, Any] | None:
         raise StarsmithError(f"{path}: not valid JSON: {error}. Mend it, or remove it.") from None
     if not isinstance(found, dict):
         raise StarsmithError(f"{path}: expected one JSON object. Mend it, or remove it.")
-    if found.get("sha256", digest) != digest:
-        raise StarsmithError(f"{path} is not about {generations} as it is now. Remove it to score without a record.")
     return found
+
+
+def write(generations: Path, known: Mapping[str, Any]) -> None:
+    """Write down what is known of a file of generations."""
+    replace_file(place(generations), json.dumps(known, indent=1) + "\n")

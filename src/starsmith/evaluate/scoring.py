@@ -103,7 +103,7 @@ def score(job: Job, reporter: Reporter) -> Result:
             plan=plan,
             around=around,
             digest=digest,
-            provenance=provenance.read(job.generations, digest=digest),
+            provenance=_provenance(job.generations, digest),
         )
         with VerdictFile(job.out / VERDICTS_FILE, _settings(job, data)) as verdicts:
             _Run(job, inputs, made_of, verdicts).go(python, reporter)
@@ -210,6 +210,14 @@ def _planned(generations: Generations, settings: Mapping[str, str]) -> Plan:
     if not plan.keys:
         raise StarsmithError("The file of generations has none for a problem of this benchmark.")
     return plan
+
+
+def _provenance(generations: Path, digest: str) -> Mapping[str, Any] | None:
+    known = provenance.read(generations)
+    if known and known.get("sha256", digest) != digest:
+        where = provenance.place(generations)
+        raise StarsmithError(f"{where} is not about {generations} as it is now. Remove it to score without a record.")
+    return known
 
 
 def _sha256(path: Path) -> str:
