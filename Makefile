@@ -3,7 +3,7 @@
 # Needs Python 3.11 or newer, git and make. Choose another interpreter with `make demo PYTHON=/path/to/python`.
 
 .DELETE_ON_ERROR:
-.PHONY: demo demo-model test conformance check docs reference bench truth clean
+.PHONY: demo demo-model test conformance records check docs reference bench truth clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -38,6 +38,10 @@ test: check docs
 # it. Fetches sdists from the package registry.
 conformance: $(INSTALLED_DEV)
 	STARSMITH_CONFORMANCE=full $(BIN)/python -m pytest tests/engines/test_conformance.py
+
+# Every recorded completion judged anew and compared with its official verdict; `make test` does a sample. Four minutes.
+records: $(INSTALLED_DEV)
+	STARSMITH_RECORDS=full $(BIN)/python -m pytest tests/evaluate/test_records.py
 
 check: $(INSTALLED_DEV)
 	$(BIN)/ruff check .

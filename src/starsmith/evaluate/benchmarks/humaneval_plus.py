@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from starsmith.evaluate.dataset import Row, Source
-from starsmith.evaluate.differential import EVERY_STOP, FLOATS, PlusBenchmark, PlusProblem
+from starsmith.evaluate.differential import EVERY_STOP, FLOATS, LEAST, PlusBenchmark, PlusProblem
 
 STOPS: Final = (*EVERY_STOP, "\ndef ", "\nclass ", "\nimport ", "\nfrom ", "\nassert ")
 
@@ -18,7 +18,7 @@ class HumanEvalPlus(PlusBenchmark):
 
     name = "humaneval-plus"
     title = "HumanEval+"
-    known_options = (FLOATS,)
+    known_options = (FLOATS, LEAST)
 
     def sources(self) -> tuple[Source, ...]:
         where = "https://github.com/evalplus/humanevalplus_release, release v0.1.10, HumanEvalPlus.jsonl.gz"
@@ -40,4 +40,5 @@ class HumanEvalPlus(PlusBenchmark):
             tolerance=row["atol"],
             mbpp=False,
             exact=self.options["floats"] == "exact",
+            least_seconds=float(self.options["least"]),
         )

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from starsmith.evaluate.dataset import Row, Source
-from starsmith.evaluate.differential import EVERY_STOP, FLOATS, PlusBenchmark, PlusProblem
+from starsmith.evaluate.differential import EVERY_STOP, FLOATS, LEAST, PlusBenchmark, PlusProblem
 from starsmith.evaluate.inputs import mbpp_arguments
 from starsmith.evaluate.problem import Option
 
@@ -26,7 +26,7 @@ class MbppPlus(PlusBenchmark):
 
     name = "mbpp-plus"
     title = "MBPP+"
-    known_options = (EDITION, FLOATS)
+    known_options = (EDITION, FLOATS, LEAST)
 
     def sources(self) -> tuple[Source, ...]:
         edition = self.options["edition"]
@@ -50,4 +50,5 @@ class MbppPlus(PlusBenchmark):
             tolerance=row["atol"],
             mbpp=True,
             exact=self.options["floats"] == "exact",
+            least_seconds=float(self.options["least"]),
         )
