@@ -39,7 +39,7 @@ test: check docs
 conformance: $(INSTALLED_DEV)
 	STARSMITH_CONFORMANCE=full $(BIN)/python -m pytest tests/engines/test_conformance.py
 
-# Every recorded completion judged anew and compared with its official verdict; `make test` does a sample. Four minutes.
+# Every recorded completion judged anew and compared with its official verdict; `make test` does a sample.
 records: $(INSTALLED_DEV)
 	STARSMITH_RECORDS=full $(BIN)/python -m pytest tests/evaluate/test_records.py
 
