@@ -70,7 +70,7 @@ SETS = {
         *({"edition": "0.1.0"}, (0.7544, 0.6165), {"Mbpp/123", "Mbpp/392"}),
     ),
 }
-"""Benchmark: file, name in the record, step of the sample, further problems of it, options, scores, problems that differ.
+"""Benchmark: file, name in the record, step of the sample, more problems, options, scores, those that differ.
 
 Those of MBPP+ differ for time, so that its official scores are 0.7519 and 0.6115.
 """

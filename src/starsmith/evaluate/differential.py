@@ -85,8 +85,8 @@ FLOATS: Final = Option(
 LEAST: Final = Option(
     name="least",
     values=("4", "1"),
-    says="Seconds that every call may take at least. 1: Mbpp/123 and Mbpp/392 of StarCoder2-15B-Instruct, with calls of "
-    "2 to 3 s, are stopped, as they were in recorded results of April 2024.",
+    says="Seconds that every call may take at least. 1: Mbpp/123 and Mbpp/392 of StarCoder2-15B-Instruct, with calls "
+    "of 2 to 3 s, are stopped, as they were in recorded results of April 2024.",
 )
 
 Arguments = tuple[Any, ...]
