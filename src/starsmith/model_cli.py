@@ -227,6 +227,9 @@ def run_pack(arguments: argparse.Namespace) -> None:
 
 
 def run_train(arguments: argparse.Namespace) -> None:
+    from starsmith.train.threads import let_threads_sleep
+
+    let_threads_sleep()
     with _extra():
         from starsmith.train.recipe import load
         from starsmith.train.run import train
