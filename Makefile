@@ -27,8 +27,10 @@ demo-model: $(INSTALLED_MODEL)
 	$(BIN)/starsmith tokenizer train $(TINY).toml
 	$(BIN)/starsmith pack $(TINY).toml
 	$(BIN)/starsmith train $(TINY).toml --resume
-	$(BIN)/starsmith generate $(TINY).run --max-tokens 64 --prompt 'def add(self, name, value):'
-	$(BIN)/starsmith generate $(TINY).run --max-tokens 24 --prefix 'def main(' --suffix "$$(printf '):\n    return 0\n')"
+	$(BIN)/starsmith generate $(TINY).run --max-tokens 64 --temperature 0.5 --top-p 0.9 --seed 1 \
+		--prompt 'def add(self, name, value):'
+	$(BIN)/starsmith generate $(TINY).run --max-tokens 24 --suffix "$$(printf '\n    return total\n')" \
+		--prefix "$$(printf 'def sum_of(values):\n    total = 0\n    for value in values:\n        ')"
 
 # Each worker begins with half of the tests, in order, so that few fixtures are made by both.
 test: check docs

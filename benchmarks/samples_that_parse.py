@@ -2,11 +2,11 @@
 
     python benchmarks/samples_that_parse.py MODEL [--samples 200] [--max-tokens 256] [--temperature 0.8] [--show 2]
 
-MODEL is the folder of a run, or a model folder. Each sample is a file from its first token on, drawn with a seed. A
-sample that did not come to its end is cut before its last statement at the margin, which may be half written; what is
-left has to parse, with at least one statement in it. Nothing is run: `ast.parse` looks at each sample in a process of
-its own, which deep nesting may end without harm. Beside the share stands how much was parsed, since short texts parse
-easily.
+MODEL is the folder of a run, or a model folder. Each sample is a file of a made-up repository, whose name and path are
+given, from its first token on, drawn with a seed. A sample that did not come to its end is cut before its last
+statement at the margin, which may be half written; what is left has to parse, with at least one statement in it.
+Nothing is run: `ast.parse` looks at each sample in a process of its own, which deep nesting may end without harm.
+Beside the share stands how much was parsed, since short texts parse easily.
 """
 
 import argparse
@@ -15,7 +15,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from starsmith.format.sentinels import FILE_SEP
+from starsmith.format.repository import completion_prompt
 from starsmith.format.tokenizer import Tokenizer
 from starsmith.model.checkpoint import load
 from starsmith.model.completion import Completion
@@ -68,7 +68,8 @@ def main() -> None:
     generator = Generator(load(folder), Tokenizer.open(str(folder)))
     sampling = Sampling(temperature=asked.temperature, top_p=asked.top_p, seed=asked.seed)
     how = Generation(max_tokens=asked.max_tokens, sampling=sampling)
-    samples = generator.generate([[FILE_SEP]] * asked.samples, how)
+    prompt = completion_prompt("acme/tools", [], path="/tools/table.py", prefix="")
+    samples = generator.generate([prompt] * asked.samples, how)
     parts = [finished_part(sample) for sample in samples]
     good = [part for part in parts if parses(part)]
     for sample in samples[: asked.show]:

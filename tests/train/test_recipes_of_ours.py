@@ -25,7 +25,8 @@ def test_the_long_context_stage(repository):
     assert recipe.run.start_from.endswith("starcoder2-3b.run/model")
 
 
-def test_the_demo_fits_anywhere(repository):
-    recipe = load(repository / "recipes" / "starcoder2-tiny.toml")
+@pytest.mark.parametrize("size", ["tiny", "small"])
+def test_the_small_ones_fit_anywhere(repository, size):
+    recipe = load(repository / "recipes" / f"starcoder2-{size}.toml")
     assert config_of(recipe, vocabulary=recipe.tokenizer.vocabulary).parameters < 5e6
     assert recipe.data.workspace.endswith("recipes/quickstart.workspace")

@@ -1,7 +1,7 @@
 """AdamW, Muon, and the learning rate of every step; section 9 of the paper's data description.
 
 The paper's optimizer is AdamW. Muon (K. Jordan and others, 2024) is an option for small models on few processors, where
-it needs about half of the steps (docs/tutorial-model.md). What this module does not do: it divides no matrix among
+it learns far more in the same time (docs/tutorial-model.md). What this module does not do: it divides no matrix among
 processes, so that Muon is for one of them.
 """
 
