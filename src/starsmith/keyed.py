@@ -160,7 +160,9 @@ ANTI JOIN gone ON gone.{subject} = earlier.{subject}"""
                 found.append(change.rows(self.store)[self._by])
             elif _DOCUMENT in names:
                 found.append(self._keys_of(change.rows(self.store)))
-        return pc.drop_null(pc.unique(pa.chunked_array([chunk for each in found for chunk in each.chunks])))
+        kind = self.tables[self.query.base].schema.field(self._by).type
+        # With its type: a column of which no row is left has no chunks.
+        return pc.drop_null(pc.unique(pa.chunked_array([chunk for each in found for chunk in each.chunks], kind)))
 
     def _keys_of(self, rows: pa.Table) -> pa.ChunkedArray:
         """Return the keys that the base has, or had, for the documents of some rows."""
