@@ -126,6 +126,21 @@ def test_few_new_documents_are_looked_for_alone(tmp_path: Path, monkeypatch: pyt
     assert set(taken) == {"_keys"}
 
 
+def test_a_copy_that_comes_back_is_not_looked_for_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, asked = Store(str(tmp_path)), []
+    of_keys = near_pairs._Entries.of_keys
+    noting = lambda entries, keys: asked.append(len(keys)) or of_keys(entries, keys)  # noqa: E731
+    monkeypatch.setattr(near_pairs._Entries, "of_keys", noting)
+    earlier = known(store, ONE, SETTINGS)
+    back: Corpus = {**ONE, "bb": {}, "cc": {**ONE["cc"], 6: ("C", 0)}}
+    other: Corpus = {**ONE, "bb": {}, "cc": {**ONE["cc"], 6: ("Go", 0)}}
+    for corpus, looks in ((back, False), (other, True)):
+        anew = search(store, near_pairs.searches(*tables(store, corpus), SETTINGS))
+        asked.clear()
+        assert search(store, near_pairs.searches(*tables(store, corpus), SETTINGS, earlier=earlier)) == anew
+        assert bool(asked) == looks
+
+
 def test_a_damaged_earlier_search_is_not_needed(tmp_path: Path) -> None:
     store = Store(str(tmp_path))
     earlier = known(store, ONE, SETTINGS)

@@ -16,7 +16,7 @@ from starsmith.errors import StarsmithError
 from starsmith.fingerprint import fingerprint
 from starsmith.increment import rows_digest
 from starsmith.job import Job, Work, run_job
-from starsmith.keyed import keyed
+from starsmith.keyed import Seen, keyed
 from starsmith.progress import Reporter
 from starsmith.storage import Store
 from starsmith.table import Part, Record, Table, read_record, record_name, write_part
@@ -68,6 +68,7 @@ class Builder:
     records: list[str] = field(default_factory=list)
     _tally: _Tally | None = None
     _last: tuple[str, ...] | None = None
+    _seen: Seen = field(default_factory=lambda: Seen(rows={}))
     _set_aside: dict[str, _Tally] = field(default_factory=dict)
 
     def begin(self, stage: str) -> None:
@@ -193,7 +194,7 @@ class Builder:
     def _run_keyed(self, stage: str, key: str, asked: str, query: Query, tables: dict[str, Table | pa.Table]) -> Record:
         started = time.perf_counter()
         earlier = [record for record in self._earlier(stage) if record.asked == asked]
-        parts = keyed(self.store, query, tables, earlier, self._ask)
+        parts = keyed(self.store, query, tables, earlier, self._ask, seen=self._seen)
         if parts is None:
             parts = self._ask(query, tables)
         record = Record(

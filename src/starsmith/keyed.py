@@ -34,11 +34,15 @@ Ask = Callable[[Query, dict[str, Table | pa.Table]], tuple[Part, ...]]
 """Runs a query over tables, publishes the rows, and returns their parts."""
 
 
-def keyed(store: Store, query: Query, tables: Tables, earlier: Iterable[Record], ask: Ask) -> tuple[Part, ...] | None:
+def keyed(
+    store: Store, query: Query, tables: Tables, earlier: Iterable[Record], ask: Ask, *, seen: "Seen | None" = None
+) -> tuple[Part, ...] | None:
     """Return the parts of a query's result, by what has changed since the newest earlier record of it.
 
-    None where all of it has to be asked for. The records must be of this very query.
+    None where all of it has to be asked for. The records must be of this very query. `seen` keeps the changes of one
+    build's tables for its next query.
     """
+    seen = Seen(rows={}) if seen is None else seen
     whole = {name: table for name, table in tables.items() if isinstance(table, Table)}
     record = next((each for each in reversed(list(earlier)) if each.inputs.keys() == tables.keys()), None)
     if record is None or len(whole) < len(tables):
@@ -49,7 +53,7 @@ def keyed(store: Store, query: Query, tables: Tables, earlier: Iterable[Record],
     if not all(store.each(lambda part: store.size(part.name) == part.bytes, read)):
         return None
     try:
-        return _Increment(store=store, query=query, tables=whole, changes=changes, result=result).made(ask)
+        return _Increment(store=store, query=query, tables=whole, changes=changes, result=result, seen=seen).made(ask)
     except StoreFault:
         raise
     except StarsmithError:
@@ -72,10 +76,20 @@ class _Change:
             new=replace(table, parts=tuple(part for part in table.parts if _identity(part) not in known)),
         )
 
-    def rows(self, store: Store) -> pa.Table:
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Seen:
+    """The rows that came, left or changed between tables, by the parts that differ. Several queries ask for them."""
+
+    rows: dict[tuple[str, ...], pa.Table]
+
+    def of(self, change: _Change, store: Store) -> pa.Table:
         """Return the rows that came, left or changed."""
-        old, new = self.old.read(store), self.new.read(store)
-        return pa.concat_tables([old, new]).filter(pa.array(differing(old, new)))
+        known = (change.new.schema.to_string(), *(part.name for part in (*change.old.parts, *change.new.parts)))
+        if known not in self.rows:
+            old, new = change.old.read(store), change.new.read(store)
+            self.rows[known] = pa.concat_tables([old, new]).filter(pa.array(differing(old, new)))
+        return self.rows[known]
 
 
 def _identity(part: Part) -> tuple[str, str]:
@@ -91,6 +105,7 @@ class _Increment:
     tables: Mapping[str, Table]
     changes: Mapping[str, _Change]
     result: Table
+    seen: Seen
 
     def made(self, ask: Ask) -> tuple[Part, ...] | None:
         base = self.changes[self.query.base]
@@ -99,7 +114,7 @@ class _Increment:
         keys = self._keys()
         if self.query.partition_by is None:
             return self._with(self._rows(keys, self.tables, ask), keys, self.result, ask)
-        touched = self._touched(keys)
+        touched = self._touched(keys, ask)
         gone = keys if self._subject == self._by else pc.unique(touched[_DOCUMENT])
         shards = frozenset(touched[SHARD].unique().to_pylist())
         cut = {name: table.of_shards(shards) if _has(table, SHARD) else table for name, table in self.tables.items()}
@@ -157,9 +172,9 @@ ANTI JOIN gone ON gone.{subject} = earlier.{subject}"""
         for change in self.changes.values():
             names = change.new.schema.names
             if self._by in names:
-                found.append(change.rows(self.store)[self._by])
+                found.append(self.seen.of(change, self.store)[self._by])
             elif _DOCUMENT in names:
-                found.append(self._keys_of(change.rows(self.store)))
+                found.append(self._keys_of(self.seen.of(change, self.store)))
         kind = self.tables[self.query.base].schema.field(self._by).type
         # With its type: a column of which no row is left has no chunks.
         return pc.drop_null(pc.unique(pa.chunked_array([chunk for each in found for chunk in each.chunks], kind)))
@@ -173,16 +188,24 @@ ANTI JOIN gone ON gone.{subject} = earlier.{subject}"""
         known = pa.concat_tables(found)
         return known.filter(pc.is_in(known[_DOCUMENT], value_set=documents))[self._by]
 
-    def _touched(self, keys: pa.Array) -> pa.Table:
+    def _touched(self, keys: pa.Array, ask: Ask) -> pa.Table:
         """Return shard and document, where it has them, of each row of the base that has or had one of these keys."""
         now, before = self.tables[self.query.base], self.changes[self.query.base].old
-        columns = [name for name in (SHARD, _DOCUMENT) if name in now.schema.names]
-        wanted = ds.field(self._by).isin(keys)
-        found = []
-        for table in (now, before):
-            with reading(self.store, table.parts):
-                found.append(table.dataset(self.store).to_table(columns=columns, filter=wanted))
-        return pa.concat_tables(found)
+        schema = pa.schema([field for field in now.schema if field.name in (SHARD, _DOCUMENT)])
+        columns = ", ".join(f"base.{name}" for name in schema.names)
+        # The whole base, but few of its columns: an engine's own work.
+        text = f"SELECT {columns} FROM base SEMI JOIN asked ON asked.{self._by} = base.{self._by}"
+        query = Query(name=self.query.name, text=text, schema=schema, key=schema.names)
+        found = [
+            Table(
+                name=self.query.name,
+                schema=schema,
+                parts=ask(query, {"base": table, "asked": pa.table({self._by: keys})}),
+            )
+            for table in (now, before)
+            if table.parts
+        ]
+        return pa.concat_tables([schema.empty_table(), *(table.read(self.store) for table in found)])
 
 
 def _has(table: Table, column: str) -> bool:
@@ -194,12 +217,25 @@ def differing(old: pa.Table, new: pa.Table) -> npt.NDArray[np.bool_]:
     rows = flat(pa.concat_tables([old, new])).combine_chunks()
     if rows.num_rows == 0:
         return np.zeros(0, np.bool_)
-    alike = np.zeros(rows.num_rows, np.int64)
+    alike, distinct = np.zeros(rows.num_rows, np.int64), 1
     for column in rows.columns:
         codes = pc.dictionary_encode(column.chunk(0), null_encoding="encode").indices.to_numpy()
-        # Numbered anew after each column, so that they never outgrow 64 bits.
-        alike = np.unique(alike * (int(codes.max(initial=0)) + 1) + codes, return_inverse=True)[1]
+        own = int(codes.max(initial=0)) + 1
+        if distinct * own >= _MOST_NUMBERS:
+            alike, distinct = _renumbered(alike)
+        alike, distinct = alike * own + codes, distinct * own
+    alike, _ = _renumbered(alike)
     many = int(alike.max(initial=-1)) + 1
     before, after = (np.bincount(part, minlength=many) for part in np.split(alike, [old.num_rows]))
     changed: npt.NDArray[np.bool_] = (before != after)[alike]
     return changed
+
+
+_MOST_NUMBERS = 1 << 63
+"""Rows are numbered with 63 bits, and anew, from 0, when another column would need more."""
+
+
+def _renumbered(numbers: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], int]:
+    """Return 0, 1, … for the distinct numbers, and how many these are."""
+    values, places = np.unique(numbers, return_inverse=True)
+    return places.astype(np.int64), len(values)

@@ -6,7 +6,7 @@ the paper's data description has the bands; what becomes of the pairs is the bus
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -140,9 +140,11 @@ class FindPairs:
         return Outcome(parts={"near_pairs": (part,)})
 
     def _scopes(self, languages: pa.ChunkedArray) -> Numbers:
+        return scopes_of(languages, self._languages(languages), across_languages=self.across_languages)
+
+    def _languages(self, languages: pa.ChunkedArray) -> pa.Array:
         known = [] if self.across_languages else languages.unique().to_pylist()
-        names = pa.array(sorted(name for name in known if name is not None), pa.string())
-        return scopes_of(languages, names, across_languages=self.across_languages)
+        return pa.array(sorted(name for name in known if name is not None), pa.string())
 
     def _found(self, store: Store, candidates: pa.Table) -> _Keys:
         """Return for each band the candidates to compare, in their order for equal keys."""
@@ -169,18 +171,44 @@ class FindPairs:
     def _keys_since(self, store: Store, earlier: Searched, candidates: pa.Table, is_new: _Mask) -> _Keys:
         """Return the keys of what shared a bucket before, of what is new, and of what shares one with that."""
         found = self._known(store, earlier, candidates, is_new)
-        wanted: list[list[Numbers]] = [[] for _ in found]
+        wanted: list[list[tuple[Numbers, Numbers]]] = [[] for _ in found]
+        scopes = self._scopes(candidates["language"])
         for shard in self._shards(store, candidates, is_new):
             for entries, pieces, new_keys in zip(shard, found, wanted, strict=True):
-                own = entries.of_candidates(is_new)
-                pieces.append(own)
-                new_keys.append(own[0])
-        keys_of: list[Numbers] = [np.unique(np.concatenate([np.zeros(0, np.int64), *keys])) for keys in wanted]
+                keys, rows = entries.of_candidates(is_new)
+                pieces.append((keys, rows))
+                new_keys.append((keys, scopes[rows]))
+        gone = self._gone(store, earlier, candidates, is_new)
+        keys_of = [_not_among(_together(new), _together(old)) for new, old in zip(wanted, gone, strict=True)]
         if any(len(keys) for keys in keys_of):
             for shard in self._shards(store, candidates):
                 for entries, pieces, keys in zip(shard, found, keys_of, strict=True):
                     pieces.append(entries.of_keys(keys))
         return [_once(*_together(pieces)) for pieces in found]
+
+    def _gone(self, store: Store, earlier: Searched, candidates: pa.Table, is_new: _Mask) -> list[_Keys]:
+        """Return for each band the keys and scopes that the earlier search saw of what is no longer there.
+
+        Whoever shared one of them is known. A copy that comes back in the place of what left has no other ones.
+        """
+        changed = _changed_shards(self.candidates, earlier.candidates) | _changed_shards(self.bands, earlier.bands)
+        search = replace(self, candidates=earlier.candidates.of_shards(changed), bands=earlier.bands, earlier=None)
+        before = search.candidates.read(store)
+        near_by = pc.is_in(candidates["shard"], value_set=pa.array(sorted(changed), pa.string()))
+        stays = candidates["document_id"].filter(pc.and_(near_by, pa.array(~is_new)))
+        left = pc.invert(pc.is_in(before["document_id"], value_set=stays.combine_chunks()))
+        names = self._languages(candidates["language"])
+        if not self.across_languages:
+            # The scope of a language that nobody has any more has no number.
+            left = pc.and_(left, pc.or_(pc.is_null(before["language"]), pc.is_in(before["language"], value_set=names)))
+        chosen = left.to_numpy().astype(np.bool_)
+        scopes = scopes_of(before["language"], names, across_languages=self.across_languages)
+        found: list[_Keys] = [[] for _ in range(self.first, self.last)]
+        for shard in search._shards(store, before, chosen):
+            for entries, pieces in zip(shard, found, strict=True):
+                keys, rows = entries.of_candidates(chosen)
+                pieces.append((keys, scopes[rows]))
+        return found
 
     def _known(self, store: Store, earlier: Searched, candidates: pa.Table, is_new: _Mask) -> list[_Keys]:
         """Return for each band what is known of candidates that are not new."""
@@ -250,6 +278,13 @@ def expanded(keys: Numbers, sets: npt.NDArray[np.uint32], first: Numbers, counts
 def _together(pieces: Iterable[tuple[Numbers, Numbers]]) -> tuple[Numbers, Numbers]:
     none, listed = np.zeros(0, np.int64), list(pieces)
     return np.concatenate([none, *(each[0] for each in listed)]), np.concatenate([none, *(each[1] for each in listed)])
+
+
+def _not_among(wanted: tuple[Numbers, Numbers], known: tuple[Numbers, Numbers]) -> Numbers:
+    """Return the distinct keys, rising, of pairs of key and scope that are not among the `known`."""
+    seen = set(zip(*(column.tolist() for column in known), strict=True))
+    rest = {key for key, scope in zip(*(column.tolist() for column in wanted), strict=True) if (key, scope) not in seen}
+    return np.array(sorted(rest), np.int64)
 
 
 def _once(keys: Numbers, rows: Numbers) -> tuple[Numbers, Numbers]:

@@ -52,8 +52,6 @@ WHERE ledger.verdict = 'keep'""",
     schema=_MARKED,
     key=["shard", "document_id"],
     partition_by="shard",
-    by="content_id",
-    base="ledger",
 )
 """The kept documents whose content lies under licences of different kinds."""
 

@@ -7,6 +7,7 @@ sorted is the business of each engine.
 from collections.abc import Iterable, Iterator
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from starsmith.engines import Query
 from starsmith.storage import Store
@@ -38,21 +39,27 @@ class _Runs:
     """Cut a stream of tables, sorted by a column, into streams of equal value."""
 
     def __init__(self, batches: Iterator[pa.Table], column: str) -> None:
-        self.batches, self.column = batches, column
-        self.rest: pa.Table | None = None
+        self.pieces = _pieces(batches, column)
+        self.next: tuple[str, pa.Table] | None = next(self.pieces, None)
 
     def next_value(self) -> str | None:
-        while self.rest is None or self.rest.num_rows == 0:
-            self.rest = next(self.batches, None)
-            if self.rest is None:
-                return None
-        return str(self.rest[self.column][0])
+        return None if self.next is None else self.next[0]
 
     def current(self) -> Iterator[pa.Table]:
         value = self.next_value()
-        while value is not None and self.next_value() == value:
-            assert self.rest is not None
-            equal = self.rest[self.column].to_numpy(zero_copy_only=False) == value
-            end = len(equal) if equal.all() else int(equal.argmin())
-            piece, self.rest = self.rest.slice(0, end), self.rest.slice(end)
+        while self.next is not None and self.next[0] == value:
+            piece = self.next[1]
+            self.next = next(self.pieces, None)
             yield piece
+
+
+def _pieces(batches: Iterator[pa.Table], column: str) -> Iterator[tuple[str, pa.Table]]:
+    """Yield each run of a batch with its value; a batch may have hundreds of them."""
+    for batch in batches:
+        first = 0
+        for values in batch[column].chunks:
+            runs, start = pc.run_end_encode(values), 0
+            for value, end in zip(runs.values.to_pylist(), runs.run_ends.to_pylist(), strict=True):
+                yield str(value), batch.slice(first + start, end - start)
+                start = end
+            first += len(values)

@@ -13,6 +13,7 @@ import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Protocol
 from urllib.parse import unquote, urlsplit
 
@@ -238,13 +239,19 @@ def names_of(origin: Named) -> OriginNames:
     the owner that Starsmith shows: hosts that keep repositories in deep folders put the person last. So a request may
     take too much along where two groups are called the same; `--origin` is exact.
     """
-    host, *path = place_of(origin.url) or (origin.url,)
-    owners, repositories = [owner_name(origin.owner)], [repository_name(origin.owner, origin.name)]
+    return _names_of(origin.url, origin.owner, origin.name)
+
+
+@lru_cache(maxsize=1 << 15)
+def _names_of(url: str, owner: str, last: str) -> OriginNames:
+    # Every origin is held against the list several times in one run.
+    host, *path = place_of(url) or (url,)
+    owners, repositories = [owner_name(owner)], [repository_name(owner, last)]
     if host.startswith(_NETWORK) and len(path) > 1:
         *groups, name = path
         owners += (owner_name(group) for group in _beginnings(groups))
         repositories.append(repository_name("/".join(groups), name))
-    elif host == "archive:" or (host.startswith("pkg:") and origin.owner in REGISTRIES):
+    elif host == "archive:" or (host.startswith("pkg:") and owner in REGISTRIES):
         # Nobody's name: whoever is called `npm` on some host has not asked for all that npm has.
         owners = []
     fold = folded if ignores_case(host) else str
