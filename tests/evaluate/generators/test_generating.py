@@ -6,11 +6,13 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 
 from starsmith.errors import StarsmithError
 from starsmith.evaluate import provenance
+from starsmith.evaluate.dataset import Source
 from starsmith.evaluate.generations import Generations
 from starsmith.evaluate.generators.asked import all_asked
 from starsmith.evaluate.generators.generating import generate
@@ -87,6 +89,18 @@ def test_the_record_says_what_determined_it(unbroken, model_folder):
     assert len(record["model"]["tokenizer"]) == len(record["prompts"]["sha256"]) == len(record["sha256"]) == 64
     assert record["benchmark"]["name"] == "humaneval-plus"
     assert record["data"] == [{"file": "T.jsonl", "sha256": "0" * 64, "version": "1"}]
+
+
+def test_it_says_which_file_prompts_are_made_of(model, bench, problems, data, tmp_path):
+    shots = Source(names=("shots.json",), where="https://example.org/bench, shots.json", licence="MIT", optional=True)
+    bare = [replace(problems[0], prompt=""), *problems[1:]]
+    with pytest.raises(StarsmithError) as error:
+        written(model, bench, bare, replace(data, missing=(shots,)), tmp_path / "g.jsonl", GREEDY)
+    assert str(error.value) == (
+        f"{bare[0].id} of HumanEval+ has no prompt. shots.json, which prompts are made of, is missing: "
+        "https://example.org/bench, shots.json."
+    )
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_interrupted_run_comes_to_the_same_bytes(unbroken, model, bench, problems, data, tmp_path):

@@ -83,14 +83,9 @@ def draw(seed: int, task: str, sample: int) -> int:
 
 
 def all_asked(problems: Iterable[Problem], sampling: Sampling, *, seed: int) -> list[Asked]:
-    """Return all completions that are wanted, those of a problem together and in the order of their numbers.
-
-    Raises StarsmithError for problems without prompts.
-    """
+    """Return all completions that are wanted, those of a problem together and in the order of their numbers."""
     found = []
     for problem in problems:
-        if not problem.prompt and problem.suffix is None:
-            raise StarsmithError(f"{problem.id} has no prompt: a file that it is made of is missing.")
         for sample in range(sampling.samples):
             found.append(
                 Asked(

@@ -61,9 +61,11 @@ def generate(
         sampling: how, and how many for each problem.
         seed: decides, with problem and sample, what is drawn.
 
-    Raises StarsmithError where the model fails, the disk is full, or `out` is there and of something else.
+    Raises StarsmithError for problems without prompts, where the model fails, the disk is full, or `out` is there and
+    of something else.
     """
     refuse_samples_of_greedy(sampling)
+    _refuse_without_prompt(benchmark, problems, data)
     asked = all_asked(problems, sampling, seed=seed)
     about = _about(benchmark, asked, data, model, sampling, seed)
     if (digest := _finished(out, about)) is not None:
@@ -97,6 +99,14 @@ def _kept(benchmark: Benchmark[Any], problem: Problem, made: Made) -> Made:
         tokens=made.tokens,
         shortened=made.shortened,
     )
+
+
+def _refuse_without_prompt(benchmark: Benchmark[Any], problems: Sequence[Problem], data: Data) -> None:
+    """Raise StarsmithError, which says what is missing, for problems that can be scored but not asked."""
+    bare = next((each for each in problems if not each.prompt and each.suffix is None), None)
+    if bare is not None:
+        missing = (f" {each.names[0]}, which prompts are made of, is missing: {each.where}." for each in data.missing)
+        raise StarsmithError(f"{bare.id} of {benchmark.title} has no prompt.{''.join(missing)}")
 
 
 def _about(
