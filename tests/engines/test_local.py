@@ -6,6 +6,7 @@ import random
 import re
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -238,6 +239,7 @@ def test_a_value_that_does_not_fit_its_type_is_refused(tmp_path):
 
 SPILLING = """
 import sys
+import threading
 import pyarrow as pa
 from starsmith.engines import Query, local
 from starsmith.errors import StarsmithError
@@ -283,3 +285,22 @@ def test_usage_tells_what_was_spilled(tmp_path, monkeypatch):
         assert made.usage().since(made.usage()) == {}
     finally:
         made.close()
+
+
+def test_ctrl_c_within_a_query_is_ctrl_c(tmp_path: Path) -> None:
+    many = pa.table({"n": range(3_000)})
+    query = Query(
+        name="much",
+        text="SELECT a.n AS n FROM t AS a JOIN t AS b ON a.n <= b.n JOIN t AS c ON b.n <= c.n",
+        schema=pa.schema([pa.field("n", pa.int64())]),
+        key=["n"],
+    )
+    engine = LocalEngine(workers=1, spill=str(tmp_path / "spill"))
+    interrupt = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
+    interrupt.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            engine.sql(Store.at(tmp_path / "w"), query, {"t": many})
+    finally:
+        interrupt.join()
+        engine.close()

@@ -15,7 +15,7 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
@@ -213,7 +213,7 @@ class LocalEngine:
         columns = ", ".join(query.schema.names)
         text = f"SELECT {columns} FROM ({query.text}) AS result ORDER BY {by}"
         try:
-            with reading(store, parts):
+            with _interruptible(), reading(store, parts):
                 for name, table in tables.items():
                     _show(connection, store, name, table)
                 with connection.sql(text).to_arrow_reader() as reader:
@@ -227,9 +227,10 @@ class LocalEngine:
                 f"{said} Free some and run the same command again."
             ) from error
         finally:
-            for name in tables:
-                connection.unregister(name)
-                connection.execute(f"DROP VIEW IF EXISTS {name}")
+            with _interruptible():
+                for name in tables:
+                    connection.unregister(name)
+                    connection.execute(f"DROP VIEW IF EXISTS {name}")
 
     def usage(self) -> Usage:
         return self._usage
@@ -263,6 +264,19 @@ class LocalEngine:
             worker.stop()
         self._pool = []
         self._disconnect()
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Raise KeyboardInterrupt for what DuckDB raises instead when Ctrl-C comes while it is at work."""
+    try:
+        yield
+    except duckdb.InterruptException as error:
+        raise KeyboardInterrupt from error
+    except RuntimeError as error:
+        if str(error) == "Query interrupted":
+            raise KeyboardInterrupt from error
+        raise
 
 
 def _spilled(connection: duckdb.DuckDBPyConnection) -> Usage:
