@@ -35,14 +35,13 @@ Ask = Callable[[Query, dict[str, Table | pa.Table]], tuple[Part, ...]]
 
 
 def keyed(
-    store: Store, query: Query, tables: Tables, earlier: Iterable[Record], ask: Ask, *, seen: "Seen | None" = None
+    store: Store, query: Query, tables: Tables, earlier: Iterable[Record], ask: Ask, *, seen: "Seen"
 ) -> tuple[Part, ...] | None:
     """Return the parts of a query's result, by what has changed since the newest earlier record of it.
 
     None where all of it has to be asked for. The records must be of this very query. `seen` keeps the changes of one
     build's tables for its next query.
     """
-    seen = Seen(rows={}) if seen is None else seen
     whole = {name: table for name, table in tables.items() if isinstance(table, Table)}
     record = next((each for each in reversed(list(earlier)) if each.inputs.keys() == tables.keys()), None)
     if record is None or len(whole) < len(tables):

@@ -32,9 +32,8 @@ candidates from which on `near_ranges` divides a band."""
 _ENTRY_BYTES = 8 + 4
 """A key and the number of a row: one entry of a row of BANDS."""
 _FEW = 4
-"""A search is gone on from where fewer than one candidate in this many is new. After one owner
-had left 478,000 candidates, going on took 2.6 to 3.8 s of processor time and all of it anew 3.9 to 5.3 s (load 14 to
-19)."""
+"""A search is gone on from where fewer than one candidate in this many is new. After one owner had left 478,000
+candidates, going on takes 1.0 to 1.1 s of processor time; all of it anew took 3.9 to 5.3 s (load 14 to 19)."""
 
 Numbers = npt.NDArray[np.int64]
 _Mask = npt.NDArray[np.bool_]

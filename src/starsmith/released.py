@@ -53,7 +53,8 @@ WHERE ledger.verdict = 'keep'""",
     key=["shard", "document_id"],
     partition_by="shard",
 )
-"""The kept documents whose content lies under licences of different kinds."""
+"""The kept documents whose content lies under licences of different kinds. Conflicts are few: asking for all of them
+takes half as long as asking by key for those that changed."""
 
 CLUSTER_MARKS = Query(
     name="cluster_marks",

@@ -239,7 +239,6 @@ def test_a_value_that_does_not_fit_its_type_is_refused(tmp_path):
 
 SPILLING = """
 import sys
-import threading
 import pyarrow as pa
 from starsmith.engines import Query, local
 from starsmith.errors import StarsmithError

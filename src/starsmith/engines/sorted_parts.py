@@ -5,6 +5,8 @@ sorted is the business of each engine.
 """
 
 from collections.abc import Iterable, Iterator
+from itertools import groupby
+from operator import itemgetter
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -30,30 +32,11 @@ def write_sorted(store: Store, query: Query, batches: Iterable[pa.RecordBatch]) 
     if query.partition_by is None:
         yield write_part(store, query.name, query.schema, tables)
         return
-    runs = _Runs(tables, query.partition_by)
-    while (shard := runs.next_value()) is not None:
-        yield write_part(store, query.name, query.schema, runs.current(), shard=shard)
+    for shard, run in groupby(_pieces(tables, query.partition_by), key=itemgetter(0)):
+        yield write_part(store, query.name, query.schema, (piece for _, piece in run), shard=shard)
 
 
-class _Runs:
-    """Cut a stream of tables, sorted by a column, into streams of equal value."""
-
-    def __init__(self, batches: Iterator[pa.Table], column: str) -> None:
-        self.pieces = _pieces(batches, column)
-        self.next: tuple[str, pa.Table] | None = next(self.pieces, None)
-
-    def next_value(self) -> str | None:
-        return None if self.next is None else self.next[0]
-
-    def current(self) -> Iterator[pa.Table]:
-        value = self.next_value()
-        while self.next is not None and self.next[0] == value:
-            piece = self.next[1]
-            self.next = next(self.pieces, None)
-            yield piece
-
-
-def _pieces(batches: Iterator[pa.Table], column: str) -> Iterator[tuple[str, pa.Table]]:
+def _pieces(batches: Iterable[pa.Table], column: str) -> Iterator[tuple[str, pa.Table]]:
     """Yield each run of a batch with its value; a batch may have hundreds of them."""
     for batch in batches:
         first = 0
