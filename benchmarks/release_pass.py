@@ -12,6 +12,7 @@ not in it: that is clamd's time (`malware.py`).
 
 import argparse
 import functools
+import os
 import tempfile
 import time
 from collections import Counter
@@ -19,6 +20,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")  # as commands do
 
 import pyarrow as pa
 import pyarrow.compute as pc

@@ -32,8 +32,6 @@ EMPTY = "empty"
 """The shard of a release that has none."""
 
 _SWHID = swhid("cnt", bytes(ID_BYTES)).removesuffix(bytes(ID_BYTES).hex()).encode()
-_HEXADECIMAL = np.frombuffer(b"".join(b"%02x" % byte for byte in range(256)), np.uint8).reshape(256, 2)
-"""The two digits of each byte."""
 _BATCH_BYTES = 4 << 20
 _OPEN_ROW_GROUPS = 4
 """Row groups of contents held at a time (8 MiB each): documents come in nearly the order of the contents."""
@@ -289,11 +287,10 @@ def _hex(values: pa.ChunkedArray | pa.FixedSizeBinaryArray, *, before: bytes = b
     """Return ids or digests in hexadecimal, `before` standing before each; null where they are null."""
     plain = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
     width, count = plain.type.byte_width, len(plain)
-    data = np.frombuffer(plain.buffers()[1], np.uint8)[plain.offset * width :][: count * width]
-    text = np.empty((count, len(before) + 2 * width), np.uint8)
-    text[:, : len(before)] = np.frombuffer(before, np.uint8)
-    text[:, len(before) :] = _HEXADECIMAL[data].reshape(count, 2 * width)
-    offsets = np.arange(count + 1, dtype=np.int32) * text.shape[1]
+    start = plain.offset * width
+    data = memoryview(plain.buffers()[1])[start : start + count * width]
+    text = before + data.hex(",", width).encode().replace(b",", before)
+    offsets = np.arange(count + 1, dtype=np.int32) * (len(before) + 2 * width)
     made = pa.StringArray.from_buffers(count, pa.py_buffer(offsets), pa.py_buffer(text))
     return pc.if_else(plain.is_valid(), made, None) if plain.null_count else made
 

@@ -68,6 +68,8 @@ _ON_ONE_MACHINE = {
     "spark.driver.bindAddress": "127.0.0.1",
     "spark.ui.enabled": "false",
 }
+_DRIVER_KEY, _DRIVER_MB = "spark.driver.memory", 4096
+"""What Spark sends to every executor whole, it first gathers in its driver; its own 1 GB ends at about 10^6 documents."""
 SHUFFLE_TASKS = "spark.sql.shuffle.partitions"
 WAIT_KEY, WAIT_SECONDS = "spark.starsmith.executorWait", 300.0
 """How long a build waits for its first executor; a queue may be longer than that."""
@@ -146,11 +148,19 @@ def _conf(options: SparkOptions, *, master: str | None, spill: str, is_submitted
     conf = {} if is_submitted else dict(_EVERYWHERE)
     if not is_submitted:
         conf["spark.driver.extraJavaOptions"] = _quiet()
+        if "SPARK_DRIVER_MEMORY" not in os.environ:
+            conf[_DRIVER_KEY] = f"{driver_mb()}m"
     if master is not None and master.startswith("local"):
         conf |= _ON_ONE_MACHINE | {"spark.local.dir": spill}
     if master is not None:
         conf["spark.master"] = with_attempts(master)
     return conf | dict(options.conf)
+
+
+def driver_mb() -> int:
+    """Return the memory of a driver that is started here: no more than half of what the machine has."""
+    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2**20
+    return min(_DRIVER_MB, machine // 2)
 
 
 def with_attempts(master: str) -> str:
