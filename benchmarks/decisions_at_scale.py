@@ -23,7 +23,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -65,12 +65,16 @@ class Child:
         store = open_store(self.folder / "workspace", create=True)
         corpus = Corpus(documents=self.documents)
         tables = generate(store, corpus, workers=1)
-        engine = self._engine(store)
+        with closing(self._engine(store)) as engine:
+            return self._run(store, engine, asked, corpus, tables)
+
+    def _run(
+        self, store: Store, engine: Engine, asked: recipe.Recipe, corpus: Corpus, tables: dict[str, Table]
+    ) -> dict[str, object]:
         first = self._decide(store, engine, asked, tables, prefix="")
         write_build(store, self._record(first, engine))
         leaving = self._departed(store, corpus, tables)
         second = self._decide(store, engine, asked, leaving, prefix="removal: ")
-        engine.close()
         counts = {name: table.rows for name, table in first.tables.items()}
         return {
             "windows": self.windows,

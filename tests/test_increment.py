@@ -55,10 +55,13 @@ class Watched(LocalEngine):
         return super().sql(store, query, tables)
 
 
-def weighed(store: Store, numbers: Numbers, weights: dict[str, int], factor: int) -> tuple[Table, list[list[str]]]:
+def weighed(
+    store: Store, numbers: Numbers, weights: dict[str, int], factor: int, *, at_once: int | None = None
+) -> tuple[Table, list[list[str]]]:
     """Run the query as a build would; return its table and what the engine was asked for."""
     engine = Watched(workers=1, spill=store.path("tmp/spill"))
     engine.asked = []
+    engine.rows_at_once = at_once
     builder = Builder(store=store, engine=engine, reporter=Quiet())
     parts = [
         write_part(store, "numbers", ROWS, [pa.table([[shard] * len(own), own], schema=ROWS)], shard=shard)
@@ -105,6 +108,20 @@ def test_only_what_changed_is_asked_for_and_the_bytes_are_those_of_a_new_store(
     second, found = weighed(store, numbers, weights, factor)
     assert found == asked
     assert second == weighed(Store(str(tmp_path / "new")), numbers, weights, factor)[0]
+
+
+@pytest.mark.parametrize(
+    ("at_once", "asked"),
+    [(1, [["a"], ["b"], ["c"], ["d"]]), (3, [["a"], ["b", "c"], ["d"]]), (7, [["a", "b", "c"], ["d"]])],
+)
+def test_a_large_query_is_asked_for_some_shards_at_a_time_and_the_bytes_are_the_same(
+    tmp_path: Path, at_once: int, asked: list[list[str]]
+) -> None:
+    numbers, weights = FIRST | {"d": [5, 6, 7, 8, 9]}, WEIGHT | {"d": 1}
+    store = Store(str(tmp_path / "in groups"))
+    in_groups, found = weighed(store, numbers, weights, 1, at_once=at_once)
+    assert found == asked
+    assert in_groups == weighed(Store(str(tmp_path / "at once")), numbers, weights, 1)[0]
 
 
 VALUES = st.lists(st.tuples(st.one_of(st.none(), st.text(max_size=3)), st.one_of(st.none(), st.booleans())), max_size=6)

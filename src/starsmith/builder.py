@@ -177,9 +177,9 @@ class Builder:
         known = increment.answered(self._earlier(stage), query)
         missing = frozenset(shard for shard, made_from in inputs.shards.items() if made_from not in known)
         made: dict[str, tuple[Part, ...]] = {}
-        if missing:
-            cut = increment.of_shards(tables, inputs.split, missing)
-            made = increment.by_shard(self._ask(query, cut))
+        for asked in increment.groups(tables, missing, self.engine.rows_at_once) if missing else ():
+            cut = increment.of_shards(tables, inputs.split, asked)
+            made |= increment.by_shard(self._ask(query, cut))
         parts = [
             part
             for shard, made_from in inputs.shards.items()

@@ -70,6 +70,27 @@ def of_shards(tables: Tables, split: frozenset[str], shards: frozenset[str]) -> 
     return cut
 
 
+def groups(tables: Tables, shards: frozenset[str], rows: int | None) -> Iterator[frozenset[str]]:
+    """Cut shards into groups that together have at most so many rows, as far as tables know how many a shard has."""
+    if rows is None:
+        yield shards
+        return
+    sizes = dict.fromkeys(sorted(shards), 0)
+    for table in tables.values():
+        for part in table.parts if isinstance(table, Table) else ():
+            if part.shard in sizes:
+                sizes[part.shard] += part.rows
+    group: list[str] = []
+    taken = 0
+    for shard, size in sizes.items():
+        if group and taken + size > rows:
+            yield frozenset(group)
+            group, taken = [], 0
+        group.append(shard)
+        taken += size
+    yield frozenset(group)
+
+
 def answered(records: Iterable[Record], query: Query) -> dict[str, tuple[Part, ...]]:
     """Return the parts that earlier records of a query hold, by the fingerprint of what they were made from."""
     found: dict[str, tuple[Part, ...]] = {}

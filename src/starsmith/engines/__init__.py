@@ -108,6 +108,11 @@ class Engine(Protocol):
     @property
     def executors(self) -> int: ...
 
+    @property
+    def rows_at_once(self) -> int | None:
+        """How many rows a query should read at most where it can be asked shard by shard; None if that is all one."""
+        ...
+
     def prepare(self, *, workers: int, modules: Sequence[str]) -> None:
         """Make ready, beside what the driver does, for a short run that needs few workers and these modules."""
         ...

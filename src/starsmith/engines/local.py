@@ -40,6 +40,9 @@ SQL_MEMORY = "1GB"
 """DuckDB spills beyond this, and takes up to 400 MB more for what goes in and out. Half of it was too little for the
 facts of 1.4 million documents (a corpus of 10 GB); with this, deciding on them peaks at 1.6 GB, workers included."""
 
+ROWS_AT_ONCE = 5_000_000
+"""What a query per shard reads, in all tables together: a million documents. What does not depend on the size of a
+corpus needs no more memory for a larger one: the facts of 10 million documents at once were too much for 2 GB."""
 
 FEW_ITEMS = 8
 """In a short run, one that was prepared for, so few items are left to the workers that are there, and DuckDB stays."""
@@ -120,6 +123,7 @@ class LocalEngine:
 
     name = "local"
     executors = 1
+    rows_at_once: int | None = ROWS_AT_ONCE
 
     def __init__(self, *, workers: int, spill: str, stall_seconds: float = STALL_SECONDS) -> None:
         self.workers = workers

@@ -79,6 +79,8 @@ class SparkEngine:
     """Runs on a session, which it ends when it is closed."""
 
     name = "spark"
+    # It cuts queries into tasks itself.
+    rows_at_once: int | None = None
 
     def __init__(self, session: SparkSession) -> None:
         self._session = session
