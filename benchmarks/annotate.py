@@ -13,8 +13,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import pyarrow as pa
+
 from starsmith import annotate
+from starsmith.annotate_rows import names_of
 from starsmith.curate import licence
+from starsmith.document import ID_BYTES
 from starsmith.settings import LanguageSettings, LicenceSettings, NearDuplicateSettings
 from starsmith.workspace import open_store, read_build
 
@@ -55,10 +59,11 @@ def main() -> None:
     licences = Stopwatch()
     licence.header_statements = licences.wrap(licence.header_statements)
     annotate._statements = licences.wrap(annotate._statements)
+    nothing = pa.chunked_array([], pa.binary(ID_BYTES))
     size, rows, text, seconds = 0, 0, 0, 0.0
     for part in tables["contents"]:
-        names = annotate._names(store, documents[part.shard])
-        for batch in annotate._content_batches(store, part):
+        names = names_of(store, documents[part.shard])
+        for batch in annotate._content_batches(store, part, nothing):
             started = time.process_time()
             annotated = annotate.annotate_batch(batch, shard=part.shard, names=names, settings=SETTINGS)
             seconds += time.process_time() - started

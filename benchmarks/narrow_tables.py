@@ -51,7 +51,7 @@ from distributions import (
 )
 
 from starsmith import document
-from starsmith.annotate import packed_bands
+from starsmith.annotate_rows import packed_bands
 from starsmith.curate import minhash
 from starsmith.settings import NearDuplicateSettings
 from starsmith.storage import Store, to_json

@@ -8,14 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import hypothesis
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from starsmith import annotate
-from starsmith.annotate import Annotated, AnnotateSettings, AnnotateShard, Named, annotate_batch, poisoned
+from starsmith.annotate import AnnotateSettings, AnnotateShard, annotate_batch, poisoned
+from starsmith.annotate_rows import STAGE, Annotated, Earlier, Named, packed_bands, unpacked_bands
 from starsmith.document import ANNOTATIONS, CONTENTS, DOCUMENTS, LICENCE_STATEMENTS, SHINGLES, TEXTS, content_id
+from starsmith.job import Job, Outcome, run_job
 from starsmith.settings import LanguageSettings, LicenceSettings, NearDuplicateSettings
 from starsmith.storage import Store
 from starsmith.table import Part, Table, write_part
@@ -209,11 +212,11 @@ def test_a_content_that_broke_the_tools_has_rows_that_say_so() -> None:
     assert poisoned(batch_of([content]), "stalled", "", shard="s", names=names_of()).stalled == 1
 
 
-def shard_parts(store: Store) -> tuple[Part, Part]:
+def shard_parts(store: Store, given: dict[bytes, list[str]] = GIVEN) -> tuple[Part, Part]:
     documents, contents = [], []
-    for content, paths in GIVEN.items():
+    for content, paths in given.items():
         contents.append({"content_id": content_id(content), "sha256": bytes(32), "content": content})
-        for named in names_of()[content_id(content)]:
+        for named in names_of(given)[content_id(content)]:
             row = {field.name: getattr(named, field.name) for field in fields(named)}
             row |= {
                 "content_id": content_id(content),
@@ -256,3 +259,91 @@ def test_the_parts_of_a_shard_do_not_depend_on_the_size_of_a_batch(
         if row["shingle_row"] is not None:
             assert sets[row["shingle_row"]]["content_id"] == row["content_id"]
             assert len(sets[row["shingle_row"]]["shingles"]) == 4 * row["num_shingles"]
+
+
+def without(gone: set[int]) -> dict[bytes, list[str]]:
+    """Return what is left when the documents with these numbers have gone."""
+    numbers = iter(range(sum(map(len, GIVEN.values()))))
+    left = {content: [path for path in paths if next(numbers) not in gone] for content, paths in GIVEN.items()}
+    return {content: paths for content, paths in left.items() if paths}
+
+
+class Watch:
+    """Counts the contents that were annotated anew."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.rows = 0
+        original = annotate.annotate_batch
+
+        def counted(batch: pa.RecordBatch, **named: Any) -> Annotated:
+            self.rows += batch.num_rows
+            return original(batch, **named)
+
+        monkeypatch.setattr(annotate, "annotate_batch", counted)
+
+
+@pytest.fixture(scope="module", params=["own", "first"])
+def before(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Any, Earlier]:
+    """A store, settings, and the record of the annotations of all that is given."""
+    store = Store(str(tmp_path_factory.mktemp("before")))
+    settings = replace(SETTINGS, language=LanguageSettings(name=request.param))
+    documents, contents = shard_parts(store)
+    key = annotate.key(documents, contents, settings)
+    work = AnnotateShard(documents=documents, contents=contents, settings=settings)
+    run_job(Job(stage=STAGE, fingerprint=key, store=store, work=work), attempt=0, progress=lambda count: None)
+    return store, settings, Earlier(documents=documents, fingerprint=key)
+
+
+def run_twice(
+    store: Store, settings: AnnotateSettings, earlier: Earlier, given: dict[bytes, list[str]]
+) -> tuple[Outcome, int]:
+    """Annotate with and without an earlier build; return the outcome and how many contents the first one annotated."""
+    documents, contents = shard_parts(store, given)
+    work = AnnotateShard(documents=documents, contents=contents, settings=settings, earlier=earlier)
+    annotate._warm_once(settings)
+    with pytest.MonkeyPatch.context() as patch:
+        watch = Watch(patch)
+        outcome = work(store, attempt=0, progress=lambda count: None)
+    assert outcome == replace(work, earlier=None)(store, attempt=0, progress=lambda count: None)
+    return outcome, watch.rows
+
+
+@hypothesis.settings(max_examples=25, suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture])
+@given(gone=st.sets(st.integers(0, sum(map(len, GIVEN.values())) - 1), max_size=12))
+def test_what_an_earlier_build_found_changes_no_byte(before: tuple[Store, Any, Earlier], gone: set[int]) -> None:
+    _, looked_at = run_twice(*before, without(gone))
+    # A page that is HTML under one of its names, and a content that has lost its first name.
+    assert looked_at <= 6
+
+
+def test_what_is_left_of_a_shard_is_not_looked_at_again(before: tuple[Store, Any, Earlier]) -> None:
+    numbers = [number for number, paths in enumerate(GIVEN.values()) for _ in paths]
+    whole_contents = {number for number, content in enumerate(numbers) if content in (0, 3, 6, 9)}
+    outcome, looked_at = run_twice(*before, without(whole_contents))
+    assert outcome.counts["contents"] == len(GIVEN) - 4
+    assert looked_at == 0
+
+
+def test_what_is_new_in_a_shard_is_looked_at(before: tuple[Store, Any, Earlier]) -> None:
+    given = {prose(9, 100): ["new.txt"], **GIVEN, prose(10, 100): ["b/new.py"]}
+    given[prose(1, 300)] = ["notes.txt", "another name.py"]
+    outcome, looked_at = run_twice(*before, given)
+    assert outcome.counts["contents"] == len(GIVEN) + 2
+    assert looked_at == 3
+
+
+def test_nothing_is_taken_over_from_other_settings_or_where_no_record_is_left(
+    before: tuple[Store, Any, Earlier],
+) -> None:
+    store, settings, _ = before
+    other = replace(settings, hex_spaces=True)
+    documents, contents = shard_parts(store)
+    unknown = Earlier(documents=documents, fingerprint=annotate.key(documents, contents, other))
+    assert run_twice(store, other, unknown, GIVEN)[1] == len(GIVEN)
+
+
+def test_bands_are_packed_and_unpacked() -> None:
+    keys = np.random.default_rng(1).integers(-(2**63), 2**63, (40, 7))
+    keys[3] = keys[5]
+    assert (unpacked_bands(packed_bands([keys[:11], keys[11:]])) == keys).all()
+    assert unpacked_bands(packed_bands([])).shape == (0, 0)

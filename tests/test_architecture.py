@@ -37,6 +37,7 @@ LAYERS: list[set[str]] = [
         "detectors",
         "scan",
         "scan_rows",
+        "annotate_rows",
     },
     {"govern"},
     {"pipeline", "collect_plan", "recollect"},

@@ -10,7 +10,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from starsmith import annotate, decide, near, near_pairs
+from starsmith import decide, near, near_pairs
+from starsmith.annotate_rows import packed_bands
 from starsmith.curate import minhash
 from starsmith.document import BANDS, SHINGLES, content_id
 from starsmith.engines import Query
@@ -99,7 +100,7 @@ def corpus(folder: Path, texts: list[Text], settings: NearDuplicateSettings = DE
         columns = [pa.array([ids[row] for row in rows], pa.binary(20)), sets]
         part = write_mapped_part(store, "shingles", SHINGLES, pa.table(columns, schema=SHINGLES), shard=shard)
         parts["shingles"].append(part)
-        packed = annotate.packed_bands([signed.band_keys])
+        packed = packed_bands([signed.band_keys])
         parts["bands"].append(write_mapped_part(store, "bands", BANDS, packed, shard=shard))
         for row, number in enumerate(numbers):
             counts = {"num_shingles": int(signed.num_shingles[row]), "shingle_row": rows.get(row)}

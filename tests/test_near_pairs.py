@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from starsmith import near_pairs
-from starsmith.annotate import packed_bands
+from starsmith.annotate_rows import packed_bands
 from starsmith.document import BANDS
 from starsmith.near_pairs import CANDIDATES, PAIRS, FindPairs, Searched
 from starsmith.settings import NearDuplicateSettings

@@ -12,7 +12,7 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from starsmith import near_pairs, near_ranges
-from starsmith.annotate import packed_bands
+from starsmith.annotate_rows import packed_bands
 from starsmith.document import BANDS, ID_BYTES
 from starsmith.near_pairs import CANDIDATES, PAIRS
 from starsmith.settings import NearDuplicateSettings

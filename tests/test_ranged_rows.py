@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from starsmith import ranged_rows
-from starsmith.annotate import packed_bands
+from starsmith.annotate_rows import packed_bands
 from starsmith.document import BANDS, ID_BYTES, SHINGLES
 from starsmith.errors import StarsmithError
 from starsmith.part_file import MappedRows

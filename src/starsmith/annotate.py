@@ -12,13 +12,15 @@ from importlib.metadata import version
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from starsmith.annotate_rows import Annotated, Earlier, Named, Names, names_of, packed_bands, taken_over, together
 from starsmith.curate import encoding, language, licence, minhash, text_stats
 from starsmith.curate.characters import UNICODE_VERSION
 from starsmith.curate.licence_statements import rules_version, statements_of
-from starsmith.document import ANNOTATIONS, BAND_BYTES, BANDS, ID_BYTES, LICENCE_STATEMENTS, SHINGLES, TEXTS
+from starsmith.document import ANNOTATIONS, BANDS, ID_BYTES, LICENCE_STATEMENTS, SHINGLES, TEXTS
+from starsmith.fingerprint import fingerprint
 from starsmith.isolation import Isolated
 from starsmith.job import Outcome, Progress
 from starsmith.part_file import PartFile
@@ -28,7 +30,6 @@ from starsmith.table import Part, write_mapped_part, write_part
 
 VERSION = 2
 _BATCH_BYTES = 4 << 20
-_LIST_COLUMNS = ("content_id", "path", "file_name", "document_id", "origin_id", "licence_scope")
 _HTML_EXTENSIONS = frozenset({"html", "htm", "xhtml"})
 
 
@@ -43,121 +44,87 @@ class AnnotateSettings:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Named:
-    """The documents that share one content: what the name-dependent annotations are computed from."""
-
-    document_id: bytes
-    origin_id: bytes
-    path: str
-    file_name: str
-    licence_scope: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Annotated:
-    """The annotations of one batch of contents. `stalled` counts rows that another run may annotate after all."""
-
-    texts: pa.Table
-    annotations: pa.Table
-    bands: npt.NDArray[np.int64]
-    shingles: pa.Table
-    statements: pa.Table
-    stalled: int = 0
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class AnnotateShard:
-    """Annotate the contents of one shard under the names its documents give them."""
+    """Annotate the contents of one shard under the names its documents give them.
+
+    What an `earlier` build found is taken over where it is what would be found again. It changes no byte of the result.
+    """
 
     documents: Part
     contents: Part
     settings: AnnotateSettings
+    earlier: Earlier | None = None
 
     def __str__(self) -> str:
         return f"shard {self.documents.shard}"
 
     def __call__(self, store: Store, *, attempt: int, progress: Progress) -> Outcome:
-        names = _names(store, self.documents)
-        shard = self.documents.shard
-        done: list[Annotated] = []
-        shingle_rows = 0
-        for annotated in self._batches(store, names, careful=attempt > 0):
-            done.append(_with_shingle_rows(annotated, first=shingle_rows))
-            shingle_rows += annotated.shingles.num_rows
+        with PartFile(store, self.contents) as file:
+            contents = file.read(["content_id"])["content_id"].to_pylist()
+        named = names_of(store, self.documents)
+        names = {identifier: named.get(identifier, []) for identifier in contents}
+        known = taken_over(store, self.earlier, names, self.settings.language)
+        progress(known.annotations.num_rows)
+        done = [known]
+        for annotated in self._batches(store, names, known.texts["content_id"], careful=attempt > 0):
+            done.append(annotated)
             progress(annotated.annotations.num_rows)
+        whole = together(done, names)
+        shard = self.documents.shard
         parts = {
-            "texts": write_part(store, "texts", TEXTS, [each.texts for each in done], shard=shard),
-            "annotations": write_part(
-                store, "annotations", ANNOTATIONS, [each.annotations for each in done], shard=shard
-            ),
-            "bands": write_mapped_part(store, "bands", BANDS, packed_bands([each.bands for each in done]), shard=shard),
+            "texts": write_part(store, "texts", TEXTS, [whole.texts], shard=shard),
+            "annotations": write_part(store, "annotations", ANNOTATIONS, [whole.annotations], shard=shard),
+            "bands": write_mapped_part(store, "bands", BANDS, packed_bands([whole.bands]), shard=shard),
             "licence_statements": write_part(
-                store, "licence_statements", LICENCE_STATEMENTS, [each.statements for each in done], shard=shard
+                store, "licence_statements", LICENCE_STATEMENTS, [whole.statements], shard=shard
             ),
-            "shingles": write_mapped_part(
-                store,
-                "shingles",
-                SHINGLES,
-                pa.concat_tables([SHINGLES.empty_table(), *(each.shingles for each in done)]),
-                shard=shard,
-            ),
+            "shingles": write_mapped_part(store, "shingles", SHINGLES, whole.shingles, shard=shard),
         }
-        stalled = sum(each.stalled for each in done)
         counts = {"documents": parts["annotations"].rows, "contents": parts["texts"].rows}
-        return Outcome(parts={name: (part,) for name, part in parts.items()}, counts=counts, final=stalled == 0)
+        return Outcome(parts={name: (part,) for name, part in parts.items()}, counts=counts, final=whole.stalled == 0)
 
-    def _batches(self, store: Store, names: dict[bytes, list[Named]], *, careful: bool) -> Iterator[Annotated]:
+    def _batches(self, store: Store, names: Names, known: pa.ChunkedArray, *, careful: bool) -> Iterator[Annotated]:
+        """Annotate all contents but the known ones; nothing is started where nothing is left."""
         shard = self.documents.shard
         function = partial(annotate_batch, shard=shard, names=names, settings=self.settings)
         isolated = Isolated(
             function, partial(poisoned, shard=shard, names=names), partial(warm, settings=self.settings)
         )
-        if not careful:
-            _warm_once(self.settings)
         try:
-            for batch in _content_batches(store, self.contents):
+            for batch in _content_batches(store, self.contents, known):
                 if careful:
                     yield from isolated.results(batch)
                 else:
+                    _warm_once(self.settings)
                     yield from isolated.trusting(batch)
         finally:
             isolated.close()
 
 
-def _content_batches(store: Store, contents: Part) -> Iterator[pa.RecordBatch]:
-    """Yield the contents of a part in batches of a few megabytes, each with at least one row."""
+def _content_batches(store: Store, contents: Part, known: pa.ChunkedArray) -> Iterator[pa.RecordBatch]:
+    """Yield the contents of a part but the known ones in batches of a few megabytes, each with at least one row."""
     with PartFile(store, contents) as file:
         for group in range(file.row_groups):
-            for batch in file.read_group(group, ["content_id", "content"]).to_batches():
+            if len(known) and _all_in(file.read_group(group, ["content_id"])["content_id"], known):
+                continue
+            rows = file.read_group(group, ["content_id", "content"])
+            for batch in _without(rows, known).to_batches():
                 step = max(1, batch.num_rows * _BATCH_BYTES // max(batch.nbytes, 1))
                 for start in range(0, batch.num_rows, step):
                     yield batch.slice(start, step)
 
 
-def _names(store: Store, documents: Part) -> dict[bytes, list[Named]]:
-    with PartFile(store, documents) as file:
-        table = file.read(_LIST_COLUMNS)
-    columns = [table[name].to_pylist() for name in _LIST_COLUMNS]
-    names: dict[bytes, list[Named]] = {}
-    for content, path, file_name, document, origin, scope in zip(*columns, strict=True):
-        if content is not None:
-            named = Named(document_id=document, origin_id=origin, path=path, file_name=file_name, licence_scope=scope)
-            names.setdefault(content, []).append(named)
-    return names
+def _all_in(ids: pa.ChunkedArray, known: pa.ChunkedArray) -> bool:
+    return bool(pc.all(pc.is_in(ids, value_set=known)).as_py())
 
 
-def _with_shingle_rows(annotated: Annotated, *, first: int) -> Annotated:
-    """Number the shingle sets of a batch within their shard."""
-    ids = {identifier: first + row for row, identifier in enumerate(annotated.shingles["content_id"].to_pylist())}
-    rows = [ids.get(identifier) for identifier in annotated.texts["content_id"].to_pylist()]
-    position = TEXTS.get_field_index("shingle_row")
-    texts = annotated.texts.set_column(position, TEXTS.field(position), pa.array(rows, pa.int64()))
-    return replace(annotated, texts=texts)
+def _without(rows: pa.Table, known: pa.ChunkedArray) -> pa.Table:
+    if not len(known):
+        return rows
+    return rows.filter(pc.invert(pc.is_in(rows["content_id"], value_set=known))).combine_chunks()
 
 
-def annotate_batch(
-    batch: pa.RecordBatch, *, shard: str, names: dict[bytes, list[Named]], settings: AnnotateSettings
-) -> Annotated:
+def annotate_batch(batch: pa.RecordBatch, *, shard: str, names: Names, settings: AnnotateSettings) -> Annotated:
     """Annotate contents (columns `content_id`, `content`); the result of a row depends on that row and its names."""
     ids: list[bytes] = batch["content_id"].to_pylist()
     decoded = encoding.decode(batch["content"])
@@ -244,19 +211,7 @@ def _texts(
 
 
 def _null_where(mask: pa.Array, column: pa.Array) -> pa.Array:
-    return pa.compute.if_else(mask, pa.scalar(None, column.type), column)
-
-
-def packed_bands(batches: Sequence[npt.NDArray[np.int64]]) -> pa.Table:
-    """Return the BANDS rows of a shard; row n of all batches together holds the keys of its n-th shingle set."""
-    some = [keys for keys in batches if len(keys)]
-    together = np.concatenate(some) if some else np.zeros((0, 0), np.int64)
-    rows = []
-    for band, keys in enumerate(together.T):
-        order = np.argsort(keys, kind="stable")
-        entries = keys[order].astype("<i8").tobytes() + order.astype("<u4").tobytes()
-        rows.append({"band": band.to_bytes(BAND_BYTES, "little"), "entries": entries})
-    return pa.Table.from_pylist(rows, schema=BANDS)
+    return pc.if_else(mask, pa.scalar(None, column.type), column)
 
 
 def _shingles(ids: pa.Array, signed: Any) -> pa.Table:
@@ -287,9 +242,7 @@ def _statements(named: Sequence[Sequence[Named]], decoded: Any, settings: Licenc
     return pa.Table.from_pylist(rows, schema=LICENCE_STATEMENTS)
 
 
-def poisoned(
-    batch: pa.RecordBatch, answer: str, detail: str, *, shard: str, names: dict[bytes, list[Named]]
-) -> Annotated:
+def poisoned(batch: pa.RecordBatch, answer: str, detail: str, *, shard: str, names: Names) -> Annotated:
     """Return the annotations of one content that could not be annotated: a reason and nothing else."""
     identifier = batch["content_id"][0].as_py()
     text = {"shard": shard, "content_id": identifier, "reason": f"error.{answer}", "detail": detail}
@@ -329,6 +282,11 @@ def detection_settings(settings: LicenceSettings) -> LicenceSettings:
     """Return the settings with all that does not enter detection at its default."""
     plain = LicenceSettings()
     return replace(settings, no_licence=plain.no_licence, propagation=plain.propagation, expressions=plain.expressions)
+
+
+def key(documents: Part, contents: Part, settings: AnnotateSettings) -> str:
+    """Return the fingerprint of the annotations of a shard."""
+    return fingerprint([versions(), documents.digest, contents.digest, settings])
 
 
 def versions() -> dict[str, str]:

@@ -222,6 +222,12 @@ class MappedRows:
         self.close()
 
 
+def read_mapped(store: Store, part: Recorded, schema: pa.Schema) -> pa.Table:
+    """Return all rows of a mapped part."""
+    with reading(store, [part]), store.open(part.name) as file:
+        return pa.ipc.open_file(file).read_all().select(schema.names)
+
+
 def with_checks(rows: pa.Table) -> pa.Table:
     """Return rows of binary columns with the CHECK column of a mapped part."""
     columns = [rows[name] for name in rows.schema.names]

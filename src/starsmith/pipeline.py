@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from starsmith import __version__, annotate, collect, decisions, detectors, release
 from starsmith.annotate import AnnotateSettings, AnnotateShard
+from starsmith.annotate_rows import STAGE, Earlier
 from starsmith.builder import Builder
 from starsmith.collect_plan import CollectPlan, FromSources, Left, Supply
 from starsmith.curate import redact
@@ -28,7 +29,7 @@ from starsmith.recollect import FromTables
 from starsmith.release import DATA, IDS, EmptyShard, ReleaseShard
 from starsmith.released import RELEASED_QUERY
 from starsmith.table import Part
-from starsmith.workspace import BuildRecord
+from starsmith.workspace import BuildRecord, last_build
 
 STAGES = ("collect", "annotate", "decide", "release")
 
@@ -94,11 +95,14 @@ class Pipeline:
             near_duplicates=annotate.signature_settings(recipe.near_duplicates),
             hex_spaces=recipe.filters.hex_spaces,
         )
+        earlier = self._annotated_before(settings)
         contents = {part.shard: part for part in builder.tables["contents"].parts}
         works: list[tuple[str, Work]] = [
             (
-                fingerprint([annotate.versions(), part.digest, contents[part.shard].digest, settings]),
-                AnnotateShard(documents=part, contents=contents[part.shard], settings=settings),
+                annotate.key(part, contents[part.shard], settings),
+                AnnotateShard(
+                    documents=part, contents=contents[part.shard], settings=settings, earlier=earlier.get(part.shard)
+                ),
             )
             for part in builder.tables["documents"].parts
         ]
@@ -110,8 +114,20 @@ class Pipeline:
             "licence_statements": LICENCE_STATEMENTS,
         }
         documents = builder.tables["documents"].rows
-        builder.map("annotate", works, schemas, total=documents)
+        builder.map(STAGE, works, schemas, total=documents)
         builder.end(documents_in=documents)
+
+    def _annotated_before(self, settings: AnnotateSettings) -> dict[str, Earlier]:
+        """Return by shard what the last build read of the shards that have changed since."""
+        last = self.stored or last_build(self.builder.store)
+        if last is None:
+            return {}
+        contents = {part.shard: part for part in last.tables.get("contents", ())}
+        documents = {part for part in last.tables.get("documents", ()) if part.shard in contents}
+        return {
+            part.shard: Earlier(documents=part, fingerprint=annotate.key(part, contents[part.shard], settings))
+            for part in documents - set(self.builder.tables["documents"].parts)
+        }
 
     def decide(self) -> None:
         """Give every document one verdict."""

@@ -25,7 +25,7 @@ from starsmith.curate.malware import Scanner
 from starsmith.detectors import DETECTORS, Detectors, database_of
 from starsmith.document import BENCHMARK_MATCHES, FINDINGS, ID_BYTES, SCANS
 from starsmith.engines import Query
-from starsmith.errors import StarsmithError, StoreFault
+from starsmith.errors import StarsmithError
 from starsmith.fingerprint import fingerprint
 from starsmith.isolation import Isolated
 from starsmith.job import Outcome, Progress, Work
@@ -34,7 +34,7 @@ from starsmith.part_file import PartFile, reading
 from starsmith.scan_rows import Scanned, Signatures, rows_of, taken_over, together
 from starsmith.storage import Store
 from starsmith.table import Part, Table, union, write_part
-from starsmith.workspace import read_build
+from starsmith.workspace import last_build
 
 WANTED = pa.schema([SCANS.field("shard"), SCANS.field("content_id")])
 """What is to be scanned."""
@@ -263,12 +263,8 @@ def nothing() -> dict[str, Table]:
 
 def earlier(store: Store) -> dict[str, tuple[Part, ...]]:
     """Return the parts of the scans that the last build of a workspace left, where they are still there."""
-    try:
-        tables = read_build(store).tables
-    except StoreFault:
-        raise
-    except StarsmithError:
-        return {}
+    last = last_build(store)
+    tables = last.tables if last else {}
     found = {name: tables.get(name, ()) for name in TABLES}
     every = [part for parts in found.values() for part in parts]
     whole = all(store.each(lambda part: store.size(part.name) == part.bytes, every))

@@ -173,6 +173,16 @@ def read_build(store: Store) -> BuildRecord:
         ) from error
 
 
+def last_build(store: Store) -> BuildRecord | None:
+    """Return the record of the latest build, for what may be taken over from it; None if none can be read."""
+    try:
+        return read_build(store)
+    except StoreFault:
+        raise
+    except StarsmithError:
+        return None
+
+
 def collect_garbage(store: Store, build: BuildRecord) -> tuple[int, int]:
     """Remove every table file and record that the latest build does not refer to; return (files, bytes) removed."""
     used = {part.name for parts in build.tables.values() for part in parts} | set(build.records)

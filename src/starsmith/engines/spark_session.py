@@ -69,7 +69,7 @@ _ON_ONE_MACHINE = {
     "spark.ui.enabled": "false",
 }
 _DRIVER_KEY, _DRIVER_MB = "spark.driver.memory", 4096
-"""What Spark sends to every executor whole, it first gathers in its driver; its own 1 GB ends at about 10^6 documents."""
+"""What Spark sends to every executor whole, it first gathers in its driver; its own 1 GB is too little at 10^6."""
 SHUFFLE_TASKS = "spark.sql.shuffle.partitions"
 WAIT_KEY, WAIT_SECONDS = "spark.starsmith.executorWait", 300.0
 """How long a build waits for its first executor; a queue may be longer than that."""
