@@ -7,6 +7,7 @@ the paper's data description has the bands; what becomes of the pairs is the bus
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import compress
 
 import numpy as np
 import numpy.typing as npt
@@ -211,12 +212,19 @@ class FindPairs:
 
     def _known(self, store: Store, earlier: Searched, candidates: pa.Table, is_new: _Mask) -> list[_Keys]:
         """Return for each band what is known of candidates that are not new."""
-        pairs = earlier.pairs.read(store, ["document_id", "band", "key"])
+        pairs = self._own(earlier.pairs).read(store, ["document_id", "band", "key"])
         rows = _rows_of(pairs["document_id"], candidates["document_id"])
         bands, keys = pairs["band"].to_numpy(), pairs["key"].to_numpy()
         stays = (rows >= 0) & ~is_new[rows] if len(is_new) else np.zeros(len(rows), np.bool_)
         own = [stays & (bands == band) for band in range(self.first, self.last)]
         return [[(keys[each], rows[each])] for each in own]
+
+    def _own(self, pairs: Table) -> Table:
+        """Return the parts of PAIRS that have something of this task's bands. A part begins with the band it names."""
+        firsts = [int(part.shard) for part in pairs.parts]
+        ends = [*firsts[1:], self.last]
+        own = [first < self.last and self.first < end for first, end in zip(firsts, ends, strict=True)]
+        return replace(pairs, parts=tuple(compress(pairs.parts, own)))
 
     def _shards(
         self, store: Store, candidates: pa.Table, chosen: _Mask | None = None

@@ -10,6 +10,7 @@ import pytest
 
 from starsmith.engines import Query
 from starsmith.engines.local import LocalEngine
+from starsmith.engines.spark_session import without_pandas
 from starsmith.errors import StarsmithError
 from starsmith.storage import Store
 from starsmith.table import Table, write_part
@@ -241,6 +242,17 @@ def test_more_parts_than_tasks_are_all_read(spark, monkeypatch, given):
     monkeypatch.setattr("starsmith.engines.spark.READ_BYTES", 1)
     assert spark.sql(store, asked, {"t": table}) == (whole,)
     assert whole.rows == 600
+
+
+@pytest.mark.parametrize(("most", "join"), [(1 << 20, "BroadcastHashJoin"), (0, "SortMergeJoin")])
+def test_only_small_tables_are_sent_to_every_executor(spark, monkeypatch, given, most, join):
+    """Spark itself takes every table for a small one."""
+    store, table = given
+    monkeypatch.setattr("starsmith.engines.spark.BROADCAST_BYTES", most)
+    with without_pandas():
+        one, other = (spark._rows(store, table, frozenset({"id"})) for _ in range(2))
+        plan = one.join(other, "id")._jdf.queryExecution().executedPlan().toString()
+    assert join in plan, plan
 
 
 @pytest.mark.parametrize("text", ["SELECT * FROM t WHERE id < 0", "SELECT * FROM t WHERE 1 = 0"])

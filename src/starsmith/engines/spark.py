@@ -37,6 +37,9 @@ from starsmith.table import Part, Table, write_part
 READ_BYTES = 16 << 20
 """What a task reads of a table, as it lies on disk: a second's work. Most tables of a small corpus take one task."""
 
+BROADCAST_BYTES = 4 << 20
+"""What every executor gets whole of a table, as it lies on disk, so that the other tables of a join stay in place."""
+
 SHUFFLE_BYTES = 64 << 20
 """What a task of a shuffle gets of the tables of a query, as they lie on disk; rows take some four times that."""
 TASKS_PER_CORE = 4
@@ -214,7 +217,8 @@ class SparkEngine:
         numbers = self._session.range(0, len(sources), 1, tasks)
         only = table.only if isinstance(table, Table) else None
         read = partial(_read, store=store, sources=sources, schema=plain, only=only)
-        return numbers.mapInArrow(read, ", ".join(f"`{each.name}` {_TYPES[str(each.type)]}" for each in plain))
+        rows = numbers.mapInArrow(read, ", ".join(f"`{each.name}` {_TYPES[str(each.type)]}" for each in plain))
+        return rows.hint("broadcast") if _size(table) <= BROADCAST_BYTES else rows
 
     def close(self) -> None:
         self._session.stop()

@@ -49,6 +49,12 @@ FIXED = {
     # The number of tasks of a shuffle follows from its size: small tables are most of what there is.
     "spark.sql.adaptive.enabled": "true",
 }
+_UNLESS_SET = {
+    # Spark takes what Python tasks read for a few bytes and would send tables of any size to every executor whole.
+    # Those that are small are marked as such; of what a query makes of them it knows the size once it is there.
+    "spark.sql.autoBroadcastJoinThreshold": "-1",
+    "spark.sql.adaptive.autoBroadcastJoinThreshold": "10MB",
+}
 _EVERYWHERE = {
     "spark.app.name": "starsmith",
     "spark.ui.showConsoleProgress": "false",
@@ -112,7 +118,9 @@ def start(options: SparkOptions, *, store: Store, witness: str, spill: str) -> S
         raise _not_started(error, master) from error
     try:
         _check_version(session.version, "The cluster")
-        for key, value in FIXED.items():
+        given = session.sparkContext.getConf()
+        chosen = {key: value for key, value in _UNLESS_SET.items() if not given.contains(key)}
+        for key, value in (FIXED | chosen).items():
             session.conf.set(key, value)
         if not is_one_process(session):
             _await_executor(session, conf)
