@@ -39,6 +39,22 @@ def test_every_row_is_the_one_that_mapping_gives(store, values):
         assert ranged._whole is None, "nothing was copied"
 
 
+def test_an_object_store_is_asked_for_single_rows(new_place, monkeypatch, tmp_path):
+    there = Store(new_place())
+    values = [bytes([number]) * (1 + number) for number in range(200)]
+    part, keys = sets(there, values)
+    with rows_of(there, part, SHINGLES, wanted=1) as copied:
+        assert isinstance(copied, MappedRows), "so small a part is copied whole"
+    monkeypatch.setattr(ranged_rows, "REQUEST_BYTES", 1)
+    with rows_of(there, part, SHINGLES, wanted=3) as ranged:
+        assert isinstance(ranged, RangedRows)
+        asked = [199, 0, 7]
+        found = there.each(lambda row: bytes(ranged.value(row, "shingles", key=keys[row])), asked)
+        assert found == [values[row] for row in asked]
+        with pytest.raises(StarsmithError, match="row 5 is not the one that was written"):
+            ranged.value(5, "shingles", key=keys[6])
+
+
 def test_a_band_of_many(store):
     keys = np.arange(36 * 7, dtype=np.int64).reshape(7, 36)
     rows = packed_bands([keys])
