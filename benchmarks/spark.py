@@ -26,7 +26,7 @@ from starsmith.curate import near_duplicates
 from starsmith.storage import Store
 from starsmith.table import Table, write_part
 
-SPARK = ["--engine", "spark", "--spark-conf", "spark.driver.memory=1g", "--spark-conf", "spark.executor.memory=1g"]
+SPARK = ["--engine", "spark", "--spark-conf", "spark.executor.memory=1g"]
 ENGINES = {
     "local, 2 workers": ["--workers", "2"],
     "Spark local[2]": [*SPARK, "--spark-master", "local[2]"],
