@@ -16,6 +16,7 @@ import zlib
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import accumulate
 from types import TracebackType
 from typing import Any, NoReturn, Protocol
@@ -169,11 +170,11 @@ class PartFile:
 class MappedRows:
     """A mapped part, open for reading single rows; `close` it after the last value taken from it has been used.
 
-    `schema` is that of its rows, all of it binary; the first column is the key of a row.
+    `schema` is that of its rows: a key of fixed width and a large binary column.
     """
 
     def __init__(self, store: Store, part: Recorded, schema: pa.Schema) -> None:
-        self._store, self._part = store, part
+        self._store, self._part, self._column = store, part, schema.names[1]
         if store.size(part.name) != part.bytes:
             self._fail("its size has changed")
         try:
@@ -187,8 +188,7 @@ class MappedRows:
             self._fail(error)
         if not reader.schema.equals(schema.append(CHECK)):
             self._fail("its columns are not those of its table")
-        self._columns = {name: number for number, name in enumerate(schema.names)}
-        self._batches = [batch.columns for batch in batches]
+        self._batches = [_MappedBatch.of(batch) for batch in batches]
         self._firsts = [0, *accumulate(batch.num_rows for batch in batches)]
 
     def _fail(self, why: object) -> NoReturn:
@@ -204,12 +204,12 @@ class MappedRows:
         if not 0 <= row < self._firsts[-1]:
             self._fail(f"it has no row {row}")
         number = bisect_right(self._firsts, row) - 1
-        *columns, checks = self._batches[number]
-        place = row - self._firsts[number]
-        values = [each[place].as_buffer() for each in columns]
-        if _check(values) != checks[place].as_py() or values[0].to_pybytes() != key:
+        own, value, check = self._batches[number].row(row - self._firsts[number])
+        if _check((own, value)) != check or own != key:
             self._fail(f"row {row} is not the one that was written")
-        return memoryview(values[self._columns[column]])
+        if column != self._column:
+            raise KeyError(column)
+        return value
 
     def close(self) -> None:
         self._file.close()
@@ -221,6 +221,39 @@ class MappedRows:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _MappedBatch:
+    """The buffers of a valid batch: thousands of its rows are asked for one by one."""
+
+    keys: memoryview
+    width: int
+    edges: memoryview
+    values: memoryview
+    checks: memoryview
+
+    @classmethod
+    def of(cls, batch: pa.RecordBatch) -> "_MappedBatch":
+        keys, values, checks = (column.buffers() for column in batch.columns)
+        assert all(column.offset == 0 for column in batch.columns), "a batch that was read is no slice"
+        return cls(
+            keys=_bytes_of(keys[1]),
+            width=batch.schema[0].type.byte_width,
+            edges=_bytes_of(values[1])[: 8 * (batch.num_rows + 1)].cast("q"),
+            values=_bytes_of(values[2]),
+            checks=_bytes_of(checks[1])[: 4 * batch.num_rows].cast("I"),
+        )
+
+    def row(self, place: int) -> tuple[memoryview, memoryview, int]:
+        """Return the key, the value and the check sum of a row."""
+        own = self.keys[place * self.width : (place + 1) * self.width]
+        return own, self.values[self.edges[place] : self.edges[place + 1]], self.checks[place]
+
+
+def _bytes_of(buffer: pa.Buffer | None) -> memoryview:
+    """Return a buffer as bytes; there is none where no row has a value."""
+    return memoryview(b"" if buffer is None else buffer).cast("B")
 
 
 def read_mapped(store: Store, part: Recorded, schema: pa.Schema) -> pa.Table:
@@ -236,7 +269,7 @@ def with_checks(rows: pa.Table) -> pa.Table:
     return rows.append_column(CHECK, pa.array(checks, CHECK.type))
 
 
-def _check(values: Iterable[pa.Buffer]) -> int:
+def _check(values: Iterable[pa.Buffer | memoryview]) -> int:
     check = 0
     for value in values:
         check = zlib.crc32(value, check)
