@@ -94,7 +94,10 @@ A document counts in every row that is true of it.
 
 
 def _malware(composition: Composition, database: str) -> str:
-    said = f"Every released document was handed to {visible(database)}, archives within documents included."
+    said = (
+        f"Every released document was handed to {visible(database)}, archives within documents included; one that came "
+        "back since, as a copy of what was opted out, perhaps to newer signatures."
+    )
     if not composition.signatures:
         return f"{said} None was left out for malware.\n"
     rows = [
