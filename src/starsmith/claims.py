@@ -35,6 +35,8 @@ BEAT_SECONDS: Final = 20.0
 STALE_SECONDS: Final = 150.0
 """More than a request takes to fail for good (`object_store.ATTEMPTS`) and two beats."""
 _PAUSE_SECONDS: Final = 0.5
+_LOOK_AGAIN_SECONDS: Final = 0.2
+"""Some servers lose sight of an object for a moment while it is written anew, as a claim is when it is renewed."""
 _LAST_BEAT_SECONDS: Final = 10.0
 
 
@@ -101,16 +103,23 @@ class Lease:
         self.lost: str | None = None
 
     def take(self) -> None:
-        """Put the claim down, and go on only when it is the only one.
+        """Put the claim down, and go on only when it is the only one, at two looks.
 
         Raises StarsmithError that names who else has one.
         """
         self._write(held=False)
         try:
-            while (other := self._other()) is not None:
+            looks_alone = 0
+            while looks_alone < 2:
+                other = self._other()
+                if other is None:
+                    looks_alone += 1
+                    time.sleep(_LOOK_AGAIN_SECONDS)
+                    continue
                 name, claim, age = other
                 if claim.held or name < self._name:
                     raise StarsmithError(self._refusal(claim, age))
+                looks_alone = 0
                 time.sleep(_PAUSE_SECONDS)
             self._write(held=True)
         except BaseException:
@@ -128,7 +137,7 @@ class Lease:
             )
         for name in sorted(times.keys() - {self._name}):
             age = times[self._name] - times[name]
-            claim = self._read(name)
+            claim = self._read(name) or self._read_again(name)
             if claim is not None and age < STALE_SECONDS and not claim.is_of_the_dead():
                 return name, claim, max(age, 0.0)
             self._remove(name)
@@ -147,6 +156,10 @@ class Lease:
             return Claim(**json.loads(self._store.read(name)))
         except (FileNotFoundError, ValueError, TypeError):
             return None
+
+    def _read_again(self, name: str) -> Claim | None:
+        time.sleep(_LOOK_AGAIN_SECONDS)
+        return self._read(name)
 
     def _write(self, *, held: bool) -> None:
         self._store.write(self._name, json.dumps(asdict(Claim.here(held=held)), sort_keys=True).encode())

@@ -57,6 +57,13 @@ def test_a_right_program_passes(box, beside):
     assert one(box, source=SOLUTION, test=TEST, beside=beside).status == "passed"
 
 
+def test_one_process_speaks_for_a_program_that_forks(box):
+    programs = [
+        Program(id=f"{number}", source="import os\nos.fork()", test="pass", beside=True) for number in range(30)
+    ]
+    assert {run.status for run in box.run(programs)} == {"passed"}
+
+
 def test_the_sandbox_works_on_after_all_of_it(box):
     attacks = [*EXHAUSTIONS[:4], *FORGERIES]
     mixed = [program for attack in attacks for program in ((attack.source, False), (SOLUTION, True))]

@@ -83,10 +83,21 @@ def executed(source: str | Callable[[], ast.Module], name: str, namespace: Names
     return attempted(run)[1]
 
 
+def only_this_process() -> Callable[[], None]:
+    """Return what ends every process but the present one: of a program that forks, each copy goes on to its verdict."""
+    present, current, leave_now = os.getpid(), os.getpid, os._exit
+
+    def end_others() -> None:
+        if current() != present:
+            leave_now(0)
+
+    return end_others
+
+
 def run_beside(source: str, test: str, *, nonce: int, status: int) -> None:
     """Run the source, then its test, in this process; then say the nonce, which is not in memory until then."""
     namespace = main_module()
-    own = dict(builtins.__dict__)
+    own, end_others = dict(builtins.__dict__), only_this_process()
     fault, stage = executed(source, "<program>", namespace), "program"
     if fault is None and test:
         # What the program did to the built-in functions is undone: the test means those of Python.
@@ -96,6 +107,7 @@ def run_beside(source: str, test: str, *, nonce: int, status: int) -> None:
         namespace[fair.NAME] = fair.compared
         fault, stage = executed(lambda: fair.rewritten(test), "<test>", namespace), "test"
     flushed()
+    end_others()
     said = os.read(nonce, 64).decode("ascii")
     frames.send(status, wire.dumps((said, stage, fault)))
     os._exit(0)
@@ -104,10 +116,14 @@ def run_beside(source: str, test: str, *, nonce: int, status: int) -> None:
 def run_calls(source: str, entry_point: str, calls: list[tuple[Any, ...]], *, status: int) -> None:
     """Run the source, then call its entry point with each of `calls`, and send each result as it comes."""
     namespace = main_module()
+    end_others = only_this_process()
     fault = executed(source, "<program>", namespace)
+    end_others()
     frames.send(status, wire.dumps(fault))
     for arguments in [] if fault else calls:
-        frames.send(status, _result(lambda given=arguments: namespace[entry_point](*given), lambda value: 0))  # type: ignore[misc]
+        result = _result(lambda given=arguments: namespace[entry_point](*given), lambda value: 0)  # type: ignore[misc]
+        end_others()
+        frames.send(status, result)
     flushed()
     os._exit(0)
 
