@@ -27,7 +27,7 @@ _PORTS = (
 )
 _FLAGS = (
     "-dir=. -s3 -s3.config=accounts.json -s3.autoCreateBucket=false -s3.iam=false -s3.port.iceberg=0 -s3.port.lance=0 "
-    "-ip=127.0.0.1 -ip.bind=127.0.0.1 -master.telemetry=false -master.volumeSizeLimitMB=256"
+    "-ip=127.0.0.1 -ip.bind=127.0.0.1 -master.telemetry=false -master.volumeSizeLimitMB=256 -volume.max=100"
 ).split()
 
 
