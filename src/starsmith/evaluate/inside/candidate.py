@@ -4,7 +4,6 @@ From the first line of the source on, nothing this process says can be trusted. 
 believed against itself, but for `run_beside`, which docs/explanation/sandbox.md is frank about.
 """
 
-import ast
 import builtins
 import os
 import signal
@@ -73,14 +72,18 @@ def attempted(action: Callable[[], Any]) -> tuple[Any, Fault | None]:
         return None, named(error)
 
 
-def executed(source: str | Callable[[], ast.Module], name: str, namespace: Namespace) -> Fault | None:
-    """Run a source in a namespace. Returns what it raised."""
+def executed(code: Callable[[], types.CodeType], namespace: Namespace) -> Fault | None:
+    """Run in a namespace what `code` compiles. Returns what either raised."""
 
     def run() -> None:
-        code = source if isinstance(source, str) else source()
-        exec(compile(code, name, "exec", dont_inherit=True), namespace)  # noqa: S102
+        exec(code(), namespace)  # noqa: S102
 
     return attempted(run)[1]
+
+
+def compiled(source: str) -> types.CodeType:
+    """Return the code of a program."""
+    return compile(source, "<program>", "exec", dont_inherit=True)
 
 
 def only_this_process() -> Callable[[], None]:
@@ -94,18 +97,18 @@ def only_this_process() -> Callable[[], None]:
     return end_others
 
 
-def run_beside(source: str, test: str, *, nonce: int, status: int) -> None:
+def run_beside(source: str, test: Callable[[], types.CodeType] | None, *, nonce: int, status: int) -> None:
     """Run the source, then its test, in this process; then say the nonce, which is not in memory until then."""
     namespace = main_module()
     own, end_others = dict(builtins.__dict__), only_this_process()
-    fault, stage = executed(source, "<program>", namespace), "program"
-    if fault is None and test:
+    fault, stage = executed(lambda: compiled(source), namespace), "program"
+    if fault is None and test is not None:
         # What the program did to the built-in functions is undone: the test means those of Python.
         builtins.__dict__.update(own)
         sys.settrace(None)
         sys.setprofile(None)
         namespace[fair.NAME] = fair.compared
-        fault, stage = executed(lambda: fair.rewritten(test), "<test>", namespace), "test"
+        fault, stage = executed(test, namespace), "test"
     flushed()
     end_others()
     said = os.read(nonce, 64).decode("ascii")
@@ -117,7 +120,7 @@ def run_calls(source: str, entry_point: str, calls: list[tuple[Any, ...]], *, st
     """Run the source, then call its entry point with each of `calls`, and send each result as it comes."""
     namespace = main_module()
     end_others = only_this_process()
-    fault = executed(source, "<program>", namespace)
+    fault = executed(lambda: compiled(source), namespace)
     end_others()
     frames.send(status, wire.dumps(fault))
     for arguments in [] if fault else calls:
@@ -156,7 +159,7 @@ def run_apart(source: str, *, judge: int) -> None:
     """Run the source, then do what the judge at the other end asks: calls, attributes, items of what is here."""
     namespace = main_module()
     kept = Kept()
-    fault = executed(source, "<program>", namespace)
+    fault = executed(lambda: compiled(source), namespace)
     frames.send(judge, wire.dumps((fault, None if fault else _names(namespace)), keep=kept.keep))
     while True:
         try:

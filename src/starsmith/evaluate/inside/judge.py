@@ -8,6 +8,8 @@ types, made here, so that it compares as Python compares them. What cannot come 
 import builtins
 import importlib
 import os
+import types
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 from starsmith.evaluate.inside import candidate, frames, wire
@@ -117,7 +119,7 @@ def _exception(fault: object) -> Exception:
     return error
 
 
-def judge(test: str, *, program: int, status: int) -> None:
+def judge(test: Callable[[], types.CodeType], *, program: int, status: int) -> None:
     """Run the test on the program behind the descriptor `program`, and write the verdict to `status`."""
     channel = Channel(program)
     fault, names = channel.first()
@@ -131,9 +133,9 @@ def judge(test: str, *, program: int, status: int) -> None:
     os._exit(0)
 
 
-def _tested(test: str, namespace: dict[str, Any]) -> tuple[candidate.Fault | None, str]:
+def _tested(test: Callable[[], types.CodeType], namespace: dict[str, Any]) -> tuple[candidate.Fault | None, str]:
     try:
-        exec(compile(test, "<test>", "exec", dont_inherit=True), namespace)  # noqa: S102
+        exec(test(), namespace)  # noqa: S102
     except BaseException as error:  # noqa: BLE001 (whatever a test raises is its verdict)
         candidate.shown(error)
         of_program = error.__dict__.get("named")

@@ -46,24 +46,29 @@ def hide() -> None:
     _checked(_libc.prctl(_SET_DUMPABLE, 0, 0, 0, 0), "prctl")
 
 
+# Made here and not in each process: what a process makes anew it pays for by the page.
+_OF_THIS_PROCESS = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
+_NO_CAPABILITIES = (ctypes.c_uint32 * 6)()
+
+
 def drop_capabilities() -> None:
     """Give up every capability for good. Only the process itself counts: no program it may start has any to give."""
     _checked(_libc.prctl(_AMBIENT, _CLEAR_AMBIENT, 0, 0, 0), "prctl")
-    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
-    _checked(_libc.capset(header, (ctypes.c_uint32 * 6)()), "capset")
+    _checked(_libc.capset(_OF_THIS_PROCESS, _NO_CAPABILITIES), "capset")
 
 
 class Filter(ctypes.Structure):
-    """A `struct sock_fprog`."""
+    """A seccomp filter as the kernel takes it, a `struct sock_fprog`, of an array of `struct sock_filter`."""
 
     _fields_ = (("length", ctypes.c_ushort), ("steps", ctypes.c_char_p))
 
+    def __init__(self, program: bytes) -> None:
+        super().__init__(len(program) // 8, program)
 
-def install_filter(program: bytes) -> None:
-    """Put a seccomp filter, an array of `struct sock_filter`, on this process and all it will start."""
-    _checked(_libc.prctl(_SET_NO_NEW_PRIVILEGES, 1, 0, 0, 0), "prctl")
-    filled = Filter(len(program) // 8, program)
-    _checked(_libc.prctl(_SET_SECCOMP, _FILTER, ctypes.byref(filled), 0, 0), "seccomp")
+    def install(self) -> None:
+        """Put it on this process and all it will start."""
+        _checked(_libc.prctl(_SET_NO_NEW_PRIVILEGES, 1, 0, 0, 0), "prctl")
+        _checked(_libc.prctl(_SET_SECCOMP, _FILTER, ctypes.byref(self), 0, 0), "seccomp")
 
 
 def set_limits(limits: Mapping[str, int]) -> None:

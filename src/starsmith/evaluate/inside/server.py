@@ -5,6 +5,7 @@ temporary folder; the program gives that power up before its first line. When th
 kernel ends all that it started.
 """
 
+import functools
 import gc
 import importlib
 import json
@@ -15,11 +16,12 @@ import signal
 import socket
 import sys
 import time
+import types
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-from starsmith.evaluate.inside import candidate, frames, judge, kernel, wire
+from starsmith.evaluate.inside import candidate, fair, frames, judge, kernel, wire
 
 LARGEST_REQUEST = 256 << 20
 WARM = (
@@ -33,6 +35,9 @@ _OWN_PROCESSES = 6
 
 _SHARED_MEMORY = 16 << 20
 _PIECE = 1 << 16
+_KEPT_TESTS, _LONGEST_KEPT = 256, 1 << 16
+"""How many compiled tests are kept, and of how many characters at most: each fork copies the map of what is kept."""
+
 _LOOK_SECONDS = 0.04
 """How often a program's processor time and memory are looked at. A look takes about 0.1 ms."""
 
@@ -45,7 +50,7 @@ class Settings:
     """How this server was started."""
 
     isolated: bool
-    filter: bytes
+    filter: kernel.Filter
 
 
 @dataclass(kw_only=True)
@@ -205,7 +210,7 @@ def _started(job: Job, settings: Settings, own: int, folder: str) -> Watched:
 
 def _apart(job: Job, child: Callable[..., int], said: int) -> int:
     near, far = _pair()
-    source, test = job["source"], job["test"]
+    source, test = job["source"], _test(job["test"], own=True)
     child(lambda own: candidate.run_apart(source, judge=own[0]), far)
     return child(lambda own: judge.judge(test, program=own[0], status=own[1]), near, said, separate=False)
 
@@ -220,7 +225,7 @@ def _beside(job: Job, child: Callable[..., int], said: int) -> int:
     job["nonce"] = os.urandom(16).hex()
     os.write(write, job["nonce"].encode("ascii"))
     os.close(write)
-    source, test = job["source"], job["test"]
+    source, test = job["source"], _test(job["test"], own=False) if job["test"] else None
     return child(lambda own: candidate.run_beside(source, test, nonce=own[0], status=own[1]), read, said)
 
 
@@ -235,6 +240,28 @@ _MODES: dict[str, Callable[[Job, Callable[..., int], int], int]] = {
     "beside": _beside,
     "command": _command,
 }
+
+
+def _test(text: str, *, own: bool) -> Callable[[], types.CodeType]:
+    """Return what gives the code of a test. Many programs share one: it is compiled here, once, where that can be.
+
+    `own`: it will run in a process of its own, and needs no guard against what the program made comparisons do.
+    """
+    compiled = _compiled_here(text, own=own) if len(text) <= _LONGEST_KEPT else None
+    return (lambda: _compiled(text, own=own)) if compiled is None else (lambda: compiled)
+
+
+def _compiled(text: str, *, own: bool) -> types.CodeType:
+    return compile(text if own else fair.rewritten(text), "<test>", "exec", dont_inherit=True)
+
+
+@functools.lru_cache(maxsize=_KEPT_TESTS)
+def _compiled_here(text: str, *, own: bool) -> types.CodeType | None:
+    try:
+        return _compiled(text, own=own)
+    except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError):
+        # Raised again in the judged process, where it becomes the verdict.
+        return None
 
 
 def _pair() -> tuple[int, int]:
@@ -269,7 +296,7 @@ def _become(
         kernel.set_limits(_resource_limits(job["limits"], isolated=settings.isolated))
         if settings.isolated:
             kernel.drop_capabilities()
-            kernel.install_filter(settings.filter)
+            settings.filter.install()
         work(own)
     except BaseException as error:  # noqa: BLE001 (this copy must never run on as the server)
         os.write(2, f"the sandbox: {type(error).__name__}: {error}".encode(errors="replace")[:500])
@@ -386,5 +413,4 @@ def main() -> None:
     os.dup2(null, 1)
     os.close(null)
     sys.path[:] = [entry for entry in sys.path if entry != chosen["own_path"]]
-    filter_program = bytes.fromhex(chosen["filter"])
-    serve(channel, Settings(isolated=chosen["isolated"], filter=filter_program))
+    serve(channel, Settings(isolated=chosen["isolated"], filter=kernel.Filter(bytes.fromhex(chosen["filter"]))))
