@@ -94,6 +94,15 @@ def test_a_second_run_runs_nothing(tmp_path, problems, monkeypatch):
 
 
 @pytest.mark.usefixtures("box")
+def test_another_sandbox_judges_anew(tmp_path, problems, monkeypatch):
+    generations = [("T/0", RIGHT), ("T/1", WRONG)]
+    first = score(job(tmp_path, problems, generations), Quiet())
+    monkeypatch.setattr("starsmith.evaluate.scoring.code_digest", lambda: "of a later version")
+    assert said(score(job(tmp_path, problems, generations), Quiet())) == said(first)
+    assert len((tmp_path / "R/verdicts.jsonl").read_text().splitlines()) == 1 + 2 * 2
+
+
+@pytest.mark.usefixtures("box")
 def test_verdicts_of_another_kind_are_not_mixed(tmp_path, problems):
     score(job(tmp_path, problems, [("T/0", RIGHT)]), Quiet())
     other = benchmark("humaneval", {"test": "beside"})

@@ -4,6 +4,8 @@ Inside are the system's `/usr`, read-only, the interpreter, and an empty `/tmp`:
 environment of the caller's. What a program may do in there is `inside.server`'s and `seccomp`'s business.
 """
 
+import functools
+import hashlib
 import json
 import os
 import shutil
@@ -203,11 +205,24 @@ def _isolated(python: Interpreter) -> tuple[list[str], list[int]]:
     words += [word for prefix in python.prefixes for word in ("--ro-bind", prefix, prefix)]
     handed = []
     for name in _INSIDE:
-        descriptor = _in_memory(resources.files("starsmith.evaluate.inside").joinpath(f"{name}.py").read_bytes())
+        descriptor = _in_memory(_inside(name))
         handed.append(descriptor)
         words += ["--ro-bind-data", str(descriptor), f"{_OWN_PATH}/starsmith/evaluate/inside/{name}.py"]
     words += ["--remount-ro", "/", "--chdir", "/", "--", *_server(python, isolated=True, own_path=_OWN_PATH)]
     return words, handed
+
+
+def _inside(name: str) -> bytes:
+    return resources.files("starsmith.evaluate.inside").joinpath(f"{name}.py").read_bytes()
+
+
+@functools.cache
+def code_digest() -> str:
+    """Return a digest of the code that runs inside: with another, a program may come to another verdict."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name in _INSIDE:
+        digest.update(hashlib.sha256(_inside(name)).digest())
+    return digest.hexdigest()
 
 
 def _system() -> Sequence[str]:

@@ -18,7 +18,7 @@ from typing import Any, Final
 from starsmith.disk import disk_errors
 from starsmith.errors import StarsmithError
 from starsmith.evaluate import provenance, references, surroundings
-from starsmith.evaluate.bubblewrap import Interpreter, interpreter
+from starsmith.evaluate.bubblewrap import Interpreter, code_digest, interpreter
 from starsmith.evaluate.dataset import Data, load
 from starsmith.evaluate.generations import Generation, Generations
 from starsmith.evaluate.judging import Asked, Judging
@@ -172,6 +172,7 @@ def _settings_of(problem: Problem, job: Job, data: Data, around: Surroundings) -
         {
             **_settings(job, data),
             "version": job.benchmark.version,
+            "sandbox": code_digest(),
             "limits": asdict(Limits()),
             "interpreter": around.interpreter,
             "packages": dict(around.packages),
@@ -189,6 +190,8 @@ def _of_references(job: Job, inputs: "_Inputs") -> str:
             "version": job.benchmark.version,
             "data": sorted(file.digest for file in inputs.data.files),
             "interpreter": inputs.around.interpreter,
+            "packages": dict(inputs.around.packages),
+            "sandbox": code_digest(),
             "isolated": not job.unsafe,
         }
     )

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from starsmith import __version__
-from starsmith.evaluate.bubblewrap import Interpreter
+from starsmith.evaluate.bubblewrap import Interpreter, code_digest
 from starsmith.evaluate.problem import Benchmark, Problem, Tools, Work
 from starsmith.evaluate.run import Program, Run
 from starsmith.evaluate.sandbox import Sandbox
@@ -60,6 +60,7 @@ class Surroundings:
                 "packages": dict(self.packages),
                 "tools": dict(self.tools),
                 "bubblewrap": _bubblewrap(),
+                "sandbox": code_digest(),
                 "kernel": platform.release(),
                 "machine": platform.machine(),
                 "cores": os.cpu_count(),
