@@ -76,6 +76,20 @@ def test_humaneval_solutions_pass_and_stubs_do_not(box, test_data, beside):
     assert [run for run in runs if (run.status == "passed") != run.id.startswith("right")] == []
 
 
+@pytest.mark.parametrize("beside", [False, True])
+@pytest.mark.parametrize(
+    ("test", "detail"),
+    [
+        ("def check(f:", "SyntaxError: '(' was never closed (<test>, line 1)"),
+        ("x = " + 5000 * "(" + 5000 * ")", "SyntaxError: too many nested parentheses (<test>, line 1)"),
+        ("assert f() == 2" + 70_000 * " ", "AssertionError"),
+    ],
+)
+def test_a_test_that_cannot_be_kept_compiled(box, test, detail, beside):
+    runs = [one(box, source="def f(): return 1", test=test, beside=beside) for _ in range(2)]
+    assert [(run.status == "passed", run.detail) for run in runs] == 2 * [(False, detail)]
+
+
 def test_steps_end_at_the_first_that_fails(box):
     steps = (("sh", "-c", "cat a/b; exit 4"), ("sh", "-c", "echo never"))
     (run,) = box.run([Command(id="", steps=steps, files={"a/b": b"\xff\n"})])

@@ -5,7 +5,6 @@ environment of the caller's. What a program may do in there is `inside.server`'s
 """
 
 import functools
-import hashlib
 import json
 import os
 import shutil
@@ -21,6 +20,7 @@ from typing import IO
 
 from starsmith.errors import StarsmithError
 from starsmith.evaluate import seccomp
+from starsmith.fingerprint import fingerprint
 
 UNPRIVILEGED = 65534
 """The user and group that programs run as when the caller is root, whom limits on processes do not bind."""
@@ -218,11 +218,9 @@ def _inside(name: str) -> bytes:
 
 @functools.cache
 def code_digest() -> str:
-    """Return a digest of the code that runs inside: with another, a program may come to another verdict."""
-    digest = hashlib.blake2b(digest_size=16)
-    for name in _INSIDE:
-        digest.update(hashlib.sha256(_inside(name)).digest())
-    return digest.hexdigest()
+    """Return a digest of the code that runs inside and its filter: with others, a program may get another verdict."""
+    filtering = resources.files("starsmith.evaluate").joinpath("seccomp.py").read_bytes()
+    return fingerprint({"filter": filtering, **{name: _inside(name) for name in _INSIDE}})
 
 
 def _system() -> Sequence[str]:

@@ -55,6 +55,6 @@ class _Rewritten(ast.NodeTransformer):
 
 def rewritten(test: str) -> ast.Module:
     """Return the test with its comparisons made by `compared`, which must be there under `NAME`."""
-    tree = ast.parse(test)
+    tree = ast.parse(test, "<test>")
     _Rewritten().visit(tree)
     return ast.fix_missing_locations(tree)
